@@ -1,0 +1,41 @@
+"""Rows and the rules that the database keeps. Services are the only code that changes their state."""
+
+from __future__ import annotations
+
+from .choices import (
+    ACTIVE_JOB_STATES,
+    APPROVED_STATES,
+    FINISHED_JOB_STATES,
+    DigitalSource,
+    ImageKind,
+    ImageState,
+    JobQueue,
+    JobState,
+    ReviewDecision,
+    RunState,
+)
+from .images import Measurement, ProductImage, Publication, Review
+from .jobs import Job, JobInput
+from .training import MetricPoint, ModelVersion, TrainingRun
+
+__all__ = [
+    "ACTIVE_JOB_STATES",
+    "APPROVED_STATES",
+    "FINISHED_JOB_STATES",
+    "DigitalSource",
+    "ImageKind",
+    "ImageState",
+    "Job",
+    "JobInput",
+    "JobQueue",
+    "JobState",
+    "Measurement",
+    "MetricPoint",
+    "ModelVersion",
+    "ProductImage",
+    "Publication",
+    "Review",
+    "ReviewDecision",
+    "RunState",
+    "TrainingRun",
+]

@@ -1,0 +1,158 @@
+"""What a job can do: an operation declares its parameters and runs on plain values.
+
+Adding one is one module in an installed app: subclass :class:`Operation`, decorate it with ``@register`` and put it
+where :func:`shopgen_django.operations.registry.autodiscover` looks (a module named ``shopgen_operations``).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.utils.functional import Promise
+
+from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Text = str | Promise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputImage:
+    """One input picture, its bytes already checked against their SHA-256."""
+
+    id: str
+    content: bytes
+    sha256: str
+    width: int
+    height: int
+    format: str
+    category: str = ""
+    alt_text: str = ""
+
+    def open(self) -> Image.Image:
+        """The decoded picture, pixels loaded."""
+        from io import BytesIO
+
+        from PIL import Image
+
+        image = Image.open(BytesIO(self.content), formats=("PNG", "JPEG", "WEBP"))
+        image.load()
+        return image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFiles:
+    """A model version as operations see it: where it lies and what it must hash to."""
+
+    id: str
+    name: str
+    engine: str
+    folder: Path
+    weights_sha256: str
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """One picture that an operation made."""
+
+    image: Image.Image
+    format: str = "PNG"
+    """"PNG", "JPEG" or "WEBP"."""
+    alt_text: str = ""
+    category: str = ""
+    measurements: Mapping[str, float] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    """Ids of the inputs that this picture was made from."""
+    held_back: str = ""
+    """A reason why this result must not enter review by itself (for example high uncertainty)."""
+
+
+def _ignore_progress(share: float, stage: str = "") -> None:
+    """Nobody listens."""
+
+
+def _never_cancelled() -> None:
+    """Nothing can cancel."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperationContext:
+    """All that :meth:`Operation.run` may use. Holds values, never model rows."""
+
+    params: Mapping[str, Any]
+    inputs: tuple[InputImage, ...] = ()
+    model: ModelFiles | None = None
+    product_title: str = ""
+    category: str = ""
+    seed: int = 0
+    """Set when the parameters name none: drawn once per job, so that a second attempt makes the same pictures."""
+    threads: int = 1
+    device: str = "cpu"
+    report: Callable[..., None] = _ignore_progress
+    """``report(share, stage="")``: progress in 0..1; call it often, it is throttled."""
+    check: Callable[[], None] = _never_cancelled
+    """Raises JobCancelled, LeaseLost or WorkerDraining when the work should stop; call it at every step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What a job will probably take."""
+
+    seconds: float
+    outputs: int
+
+
+class Operation(ABC):
+    """One thing that a job can do."""
+
+    name: ClassVar[str]
+    """Stable word used in rows, addresses and messages."""
+    label: ClassVar[Text]
+    description: ClassVar[Text] = ""
+    icon: ClassVar[str] = ""
+    Parameters: ClassVar[type[Parameters]] = Parameters
+
+    min_inputs: ClassVar[int] = 0
+    max_inputs: ClassVar[int] = 0
+    accelerated: ClassVar[bool] = False
+    """Whether a GPU speeds it up; then SHOPGEN["ACCELERATED_QUEUE"] says where it runs."""
+    model_purpose: ClassVar[str] = ""
+    """Purpose of the ModelVersion it needs ("" for none)."""
+    digital_source: ClassVar[str] = "algorithmicallyEnhanced"
+    """IPTC DigitalSourceType code of its results."""
+    max_attempts: ClassVar[int | None] = None
+    hard_timeout: ClassVar[int | None] = None
+
+    def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
+        """Seconds on one ordinary core, and how many pictures will come out."""
+        return Estimate(seconds=1.0 * max(1, inputs), outputs=max(1, inputs))
+
+    def clean(self, params: dict[str, Any]) -> dict[str, Any]:
+        """Hook: adjust or refuse (InvalidParameters) parsed parameters."""
+        return params
+
+    @abstractmethod
+    def run(self, context: OperationContext) -> Iterable[Output]:
+        """Do the work and yield the results one by one.
+
+        Raise ``PermanentError`` for what can't succeed however often it is tried, ``TransientError`` for what may.
+        """
+
+
+__all__ = [
+    "Estimate",
+    "InputImage",
+    "ModelFiles",
+    "Operation",
+    "OperationContext",
+    "Output",
+    "Parameters",
+    "Text",
+]

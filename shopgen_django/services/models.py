@@ -1,0 +1,130 @@
+"""Trained models: register what a run made, choose which one is active."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
+from shopgen_django.models import ModelVersion, TrainingRun
+
+WEIGHTS, DESCRIPTION, MANIFEST = "model.safetensors", "model.json", "dataset.json"
+
+
+def register_version(
+    *,
+    folder: Path | str,
+    name: str,
+    purpose: str = "generate",
+    category: str = "",
+    run: TrainingRun | None = None,
+    activate: bool = False,
+    user: Any = None,
+    metrics: dict[str, Any] | None = None,
+    licence: str = "",
+) -> ModelVersion:
+    """Record a trainer's output folder as the next version of ``name``.
+
+    The weights are hashed now and checked before every load. Raises InvalidParameters when the folder holds no model.
+    """
+    folder = Path(folder).resolve()
+    weights, description = folder / WEIGHTS, folder / DESCRIPTION
+    for path in (weights, description):
+        if not path.is_file():
+            raise InvalidParameters(
+                _("%(folder)s holds no trained model: %(file)s is missing.")
+                % {"folder": folder, "file": path.name}
+            )
+    config = json.loads(description.read_text(encoding="utf-8"))
+    manifest = folder / MANIFEST
+    values = {
+        "purpose": purpose,
+        "category": category,
+        "folder": str(folder),
+        "weights_sha256": _sha256(weights),
+        "weights_bytes": weights.stat().st_size,
+        "config": config,
+        "metrics": metrics or {},
+        "manifest_sha256": _sha256(manifest) if manifest.is_file() else "",
+        "photos": run.photos if run else int(config.get("photos") or 0),
+        "licence": licence,
+        "library_versions": _library_versions(),
+        "run": run,
+        "created_by": user if getattr(user, "pk", None) else None,
+    }
+    known = ModelVersion.objects.filter(
+        name=name, weights_sha256=values["weights_sha256"], folder=str(folder)
+    ).first()
+    row = known or _next_version(name, values)
+    return activate_version(version=row) if activate else row
+
+
+def activate_version(*, version: ModelVersion, user: Any = None) -> ModelVersion:
+    """Make this version the one that operations use; the one before it is put aside.
+
+    Raises NotAllowed; InvalidState when its files are gone or differ from what was registered.
+    """
+    if user is not None and not user.has_perm("shopgen.activate_modelversion"):
+        raise NotAllowed(_("You may not choose the active model."))
+    verify_version(version=version)
+    with transaction.atomic():
+        # All rows of the slot are locked in one order, so that two activations don't wait for each other crosswise.
+        slot = ModelVersion.objects.select_for_update().filter(
+            purpose=version.purpose, category=version.category
+        ).order_by("pk")
+        list(slot.values_list("pk", flat=True))
+        slot.filter(is_active=True).exclude(pk=version.pk).update(is_active=False)
+        slot.filter(pk=version.pk).update(is_active=True, activated_at=Now())
+    version.refresh_from_db()
+    return version
+
+
+def verify_version(*, version: ModelVersion) -> None:
+    """Raises InvalidState when the weights are missing or changed since registration."""
+    weights = Path(version.folder) / WEIGHTS
+    if not weights.is_file():
+        raise InvalidState(
+            _("The weights of %(name)s are gone from %(folder)s.") % {"name": version, "folder": version.folder},
+            code="weights_missing",
+        )
+    if _sha256(weights) != version.weights_sha256:
+        raise InvalidState(
+            _("The weights of %(name)s were changed after they were registered; they are not used.")
+            % {"name": version},
+            code="weights_changed",
+        )
+
+
+def _next_version(name: str, values: dict[str, Any]) -> ModelVersion:
+    for _attempt in range(5):
+        latest = ModelVersion.objects.filter(name=name).aggregate(latest=Max("version"))["latest"] or 0
+        try:
+            with transaction.atomic():
+                return ModelVersion.objects.create(name=name, version=latest + 1, **values)
+        except IntegrityError:
+            continue  # another run registered the same number in this moment
+    raise InvalidState(_("Other runs keep registering versions of %(name)s; try again.") % {"name": name})
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _library_versions() -> dict[str, str]:
+    found = {"python": sys.version.split()[0]}
+    for package in ("shopgen-django", "torch", "numpy", "pillow", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,258 @@
+"""Queue work: validate, find the model and the product, write one Job row, ring the queue."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.db import IntegrityError, connection, transaction
+from django.db.models.functions import Now
+from django.utils.translation import gettext as _
+
+from shopgen_django.catalogues import get_catalogue
+from shopgen_django.conf import app_settings
+from shopgen_django.exceptions import (
+    IdempotencyConflict,
+    InvalidParameters,
+    InvalidState,
+    LimitExceeded,
+    ModelUnavailable,
+    NotAllowed,
+)
+from shopgen_django.jobs.queue import get_queue
+from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVersion, ProductImage
+from shopgen_django.operations.base import Operation
+from shopgen_django.operations.registry import get_operation
+
+# Guards "count, then insert" on PostgreSQL; SQLite's IMMEDIATE transactions are serial already.
+_LIMIT_LOCK = 0x53484F50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The product that a job works for."""
+
+    catalogue: str = ""
+    object_pk: str = ""
+    label: str = ""
+    category: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A validated request, before anything is written (what a dry run shows)."""
+
+    operation: Operation
+    params: dict[str, Any]
+    inputs: tuple[ProductImage, ...]
+    target: Target
+    model: ModelVersion | None
+    seconds: float
+    outputs: int
+
+
+def plan_job(
+    *,
+    operation: str,
+    params: Mapping[str, Any] | None = None,
+    inputs: Sequence[ProductImage] = (),
+    catalogue: str = "",
+    object_pk: object = "",
+) -> Planned:
+    """Check a request and say what it would do; writes nothing.
+
+    Raises InvalidParameters, NotFound (operation, product), ModelUnavailable.
+    """
+    chosen = get_operation(operation)
+    parsed = chosen.clean(chosen.Parameters.parse(params))
+    _check_inputs(chosen, inputs)
+    target = _target(catalogue, str(object_pk) if object_pk != "" else "", inputs)
+    model = _model_for(chosen, parsed, target)
+    estimate = chosen.estimate(parsed, len(inputs))
+    return Planned(
+        operation=chosen, params=parsed, inputs=tuple(inputs), target=target, model=model,
+        seconds=estimate.seconds, outputs=estimate.outputs,
+    )
+
+
+def submit_job(
+    *,
+    operation: str,
+    params: Mapping[str, Any] | None = None,
+    inputs: Sequence[ProductImage] = (),
+    catalogue: str = "",
+    object_pk: object = "",
+    user: Any = None,
+    idempotency_key: str = "",
+    priority: int = 0,
+    batch: uuid.UUID | None = None,
+) -> tuple[Job, bool]:
+    """Queue one job; returns it and whether it is new.
+
+    The same ``idempotency_key`` of the same user with the same request gives the job that was made before.
+
+    Raises what :func:`plan_job` raises, IdempotencyConflict for the same key with another request,
+    LimitExceeded when too many jobs wait.
+    """
+    if user is not None and not user.has_perm("shopgen.submit_job"):
+        raise NotAllowed(_("You may not queue jobs."))
+    planned = plan_job(
+        operation=operation, params=params, inputs=inputs, catalogue=catalogue, object_pk=object_pk
+    )
+    owner = user if getattr(user, "pk", None) else None
+    digest = _request_digest(planned, params)
+    if idempotency_key:
+        known = _known_job(owner, idempotency_key, digest)
+        if known is not None:
+            return known, False
+    try:
+        with transaction.atomic():
+            _keep_limits(owner)
+            job = _write_job(planned, owner, idempotency_key, digest, priority, batch)
+            ring(job)
+    except IntegrityError:
+        # Another request with the same key was faster; its job is the answer.
+        known = _known_job(owner, idempotency_key, digest) if idempotency_key else None
+        if known is None:
+            raise
+        return known, False
+    return job, True
+
+
+def ring(job: Job) -> None:
+    """Tell a worker of this job, with the transaction when the queue lies in the same database, else after it."""
+    queue = get_queue()
+    notify = partial(queue.notify, str(job.pk), queue=job.queue, hard_timeout=hard_timeout(job))
+    if queue.supports_transactional_enqueue:
+        notify()
+    else:
+        transaction.on_commit(notify)
+
+
+def hard_timeout(job: Job) -> int:
+    """Seconds after which the queue may kill the worker of this job."""
+    return int(get_operation(job.operation).hard_timeout or app_settings.JOBS["HARD_TIMEOUT_SECONDS"])
+
+
+def _check_inputs(operation: Operation, inputs: Sequence[ProductImage]) -> None:
+    if not operation.min_inputs <= len(inputs) <= operation.max_inputs:
+        if operation.max_inputs == 0:
+            text = _("%(operation)s takes no input pictures.") % {"operation": operation.label}
+        else:
+            text = _("%(operation)s takes %(low)d to %(high)d input pictures; %(given)d were given.") % {
+                "operation": operation.label, "low": operation.min_inputs,
+                "high": operation.max_inputs, "given": len(inputs),
+            }
+        raise InvalidParameters(text, fields={"inputs": [text]})
+
+
+def _target(catalogue: str, object_pk: str, inputs: Sequence[ProductImage]) -> Target:
+    if object_pk:
+        alias = catalogue or "default"
+        product = get_catalogue(alias).get(object_pk)
+        return Target(
+            catalogue=alias, object_pk=object_pk, label=product.title[:255], category=product.category[:100]
+        )
+    if inputs:
+        first = inputs[0]
+        return Target(
+            catalogue=first.catalogue, object_pk=first.object_pk, label=first.product_label, category=first.category
+        )
+    return Target()
+
+
+def _model_for(operation: Operation, params: Mapping[str, Any], target: Target) -> ModelVersion | None:
+    if not operation.model_purpose:
+        return None
+    category = str(params.get("category") or target.category or "")
+    active = ModelVersion.objects.filter(purpose=operation.model_purpose, is_active=True)
+    model = (category and active.filter(category=category).first()) or active.filter(category="").first()
+    if model is None and not category:
+        model = active.first() if active.count() == 1 else None
+    if model is None:
+        raise ModelUnavailable(
+            _("There is no active model for this. Train one with manage.py train_gan --activate, or activate a "
+              "version under Model versions.")
+        )
+    wanted = str(params.get("category") or "")
+    known = tuple(model.config.get("categories") or ())
+    if wanted and known and wanted not in known:
+        text = _("The model does not know the category %(name)s. It knows: %(known)s.") % {
+            "name": wanted, "known": ", ".join(known)
+        }
+        raise InvalidParameters(text, fields={"category": [text]})
+    return model
+
+
+def _request_digest(planned: Planned, given: Mapping[str, Any] | None) -> str:
+    body = {
+        "operation": planned.operation.name,
+        "params": planned.params,
+        "inputs": [str(image.pk) for image in planned.inputs],
+        "catalogue": planned.target.catalogue,
+        "object_pk": planned.target.object_pk,
+    }
+    return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _known_job(owner: Any, key: str, digest: str) -> Job | None:
+    job = Job.objects.filter(created_by=owner, idempotency_key=key).first()
+    if job is not None and job.request_sha256 != digest:
+        raise IdempotencyConflict(
+            _("This Idempotency-Key was used for another request. Use a new key for a new request.")
+        )
+    return job
+
+
+def _keep_limits(owner: Any) -> None:
+    """Refuse when too many jobs wait; counted under a lock, so that the cap can't be overshot."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LIMIT_LOCK])
+    limits = app_settings.LIMITS
+    if Job.objects.active().count() >= limits["QUEUED_JOBS"]:
+        raise LimitExceeded(_("Too many jobs are waiting. Try again in a while."), retry_after=60)
+    if owner is not None:
+        mine = Job.objects.active().filter(created_by=owner).count()
+        if mine >= limits["ACTIVE_JOBS_PER_USER"]:
+            raise LimitExceeded(
+                _("You have %(count)d jobs waiting or running; wait until some have finished.") % {"count": mine},
+                retry_after=30,
+            )
+
+
+def _write_job(
+    planned: Planned, owner: Any, key: str, digest: str, priority: int, batch: uuid.UUID | None
+) -> Job:
+    for image in planned.inputs:
+        if image.state == ImageState.REJECTED:
+            raise InvalidState(_("A rejected picture can't be used as an input."))
+    operation = planned.operation
+    job = Job(
+        operation=operation.name,
+        params=planned.params,
+        params_version=operation.Parameters.version,
+        catalogue=planned.target.catalogue,
+        object_pk=planned.target.object_pk,
+        product_label=planned.target.label,
+        model_version=planned.model,
+        batch=batch,
+        queue=app_settings.ACCELERATED_QUEUE if operation.accelerated else JobQueue.CPU,
+        priority=priority,
+        max_attempts=operation.max_attempts or app_settings.JOBS["MAX_ATTEMPTS"],
+        idempotency_key=key,
+        request_sha256=digest,
+        created_by=owner,
+        rung_at=Now(),
+    )
+    job.save(force_insert=True)
+    JobInput.objects.bulk_create(
+        JobInput(job=job, image=image, position=position) for position, image in enumerate(planned.inputs)
+    )
+    job.refresh_from_db(fields=["not_before", "rung_at"])
+    return job
