@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import tempfile
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parent
-WORK_DIR = Path(os.environ.get("SHOPGEN_TEST_DIR") or tempfile.mkdtemp(prefix="shopgen-tests-"))
+if os.environ.get("SHOPGEN_TEST_DIR"):
+    WORK_DIR = Path(os.environ["SHOPGEN_TEST_DIR"])
+else:
+    _own = tempfile.TemporaryDirectory(prefix="shopgen-tests-", ignore_cleanup_errors=True)
+    atexit.register(_own.cleanup)
+    WORK_DIR = Path(_own.name)
 SECRET_KEY = "tests-only"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]

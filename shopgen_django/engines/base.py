@@ -22,7 +22,7 @@ class ModelLike(Protocol):
     def weights_sha256(self) -> str: ...
 
 
-class Engine(ABC):
+class Engine:
     """Constructed once per process with the alias's OPTIONS as keyword arguments."""
 
     def __init__(self, **options: Any) -> None:
@@ -37,7 +37,7 @@ class Engine(ABC):
         return None
 
 
-class GeneratorEngine(Engine):
+class GeneratorEngine(Engine, ABC):
     """Makes pictures from a trained model."""
 
     @abstractmethod

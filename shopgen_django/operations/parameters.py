@@ -154,7 +154,7 @@ def _field_schema(field: forms.Field) -> dict[str, Any]:
         if limit is not None:
             schema[keyword] = limit() if callable(limit) else limit
     if isinstance(field, forms.RegexField):
-        schema["pattern"] = field.regex.pattern  # type: ignore[attr-defined]
+        schema["pattern"] = field.regex.pattern
     if isinstance(field, forms.ChoiceField):
         _add_choices(schema, field)
     if not field.required and schema.get("type") in {"integer", "number"}:
@@ -163,7 +163,7 @@ def _field_schema(field: forms.Field) -> dict[str, Any]:
 
 
 def _add_choices(schema: dict[str, Any], field: forms.ChoiceField) -> None:
-    values = [str(value) for value, _label in field.choices]
+    values = [str(value) for value, _label in field.widget.choices]  # the widget holds them as plain pairs
     if isinstance(field, forms.MultipleChoiceField):
         schema["items"] = {"type": "string", "enum": values}
     else:
