@@ -1,7 +1,79 @@
-"""What happens when the shop's own rows change."""
+"""What shopgen does when the shop's own rows change: a deleted product leaves a tombstone on its pictures."""
 
 from __future__ import annotations
 
+import logging
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
+from django.db import models
+from django.db.models.signals import post_delete
+from django.utils import timezone
+
+logger = logging.getLogger(__name__)
+
+_connected: list[tuple[type[models.Model], str]] = []
+
 
 def register() -> None:
-    """Connect the handlers (called once from AppConfig.ready)."""
+    """Listen to deletions of every configured catalogue's products; called from ``AppConfig.ready``.
+
+    Only the product models are listened to, so that other deletions of the shop cost nothing. A catalogue that can't
+    be built is left to the system checks, which say what is wrong with it.
+    """
+    setting_changed.connect(_settings_changed, dispatch_uid="shopgen.signal_handlers.settings")
+    _connect()
+
+
+def _connect() -> None:
+    from .catalogues.registry import catalogue_aliases, get_catalogue
+
+    while _connected:
+        sender, uid = _connected.pop()
+        post_delete.disconnect(sender=sender, dispatch_uid=uid)
+    try:
+        aliases = catalogue_aliases()
+    except ImproperlyConfigured as error:
+        logger.warning("Deleted products are not noticed: %s", error)
+        return
+    for alias in aliases:
+        try:
+            model = get_catalogue(alias).model
+        except ImproperlyConfigured as error:
+            logger.warning("Deleted products of catalogue %s are not noticed: %s", alias, error)
+            continue
+        for sender in _senders(model):
+            uid = f"shopgen.tombstone.{alias}.{sender._meta.label_lower}"
+            post_delete.connect(_Tombstone(alias), sender=sender, weak=False, dispatch_uid=uid)
+            _connected.append((sender, uid))
+
+
+def _senders(model: type[models.Model]) -> list[type[models.Model]]:
+    """The model and its proxies: a row deleted through a proxy is announced under the proxy's name alone."""
+    found = [model]
+    for child in model.__subclasses__():
+        if child._meta.proxy:
+            found += _senders(child)
+    return found
+
+
+class _Tombstone:
+    """Receiver of ``post_delete`` for one catalogue."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def __call__(self, *, instance: models.Model, **kwargs: Any) -> None:
+        from .models import ProductImage
+
+        rows = ProductImage.objects.filter(
+            catalogue=self.alias, object_pk=str(instance.pk), product_deleted_at__isnull=True
+        )
+        rows.filter(product_label="").update(product_label=str(instance)[:255])
+        rows.update(product_deleted_at=timezone.now())
+
+
+def _settings_changed(*, setting: str, **kwargs: object) -> None:
+    if setting == "SHOPGEN":
+        _connect()
