@@ -13,6 +13,7 @@ Neither has conditioning, averaging of weights or augmentation, as printed.
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def dcgan(size: int, channels: int, width: int = 64) -> tuple[nn.Module, nn.Modu
     down: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1, bias=False), nn.LeakyReLU(0.2, True)]
     for narrow, wide in zip(widths[-2::-1], widths[:0:-1], strict=True):
         up += [nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU(True)]
-    for narrow, wide in zip(widths, widths[1:], strict=False):
+    for narrow, wide in itertools.pairwise(widths):
         down += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2, True)]
     generator = nn.Sequential(*up, nn.ConvTranspose2d(widths[0], channels, 4, 2, 1, bias=False), nn.Tanh())
     discriminator = nn.Sequential(*down, nn.Conv2d(top, 1, start, 1, 0, bias=False), nn.Flatten())

@@ -173,7 +173,7 @@ def _sheet(pictures: np.ndarray, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     picked = pictures[np.random.default_rng(0).choice(len(pictures), 64, replace=False)]
-    count, channels, side, _ = picked.shape
+    _count, channels, side, _ = picked.shape
     grid = picked.reshape(8, 8, channels, side, side).transpose(0, 3, 1, 4, 2).reshape(8 * side, 8 * side, channels)
     Image.fromarray(grid[..., 0] if channels == 1 else grid).save(path)
 

@@ -76,6 +76,8 @@ else:
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": str(WORK_DIR / "db.sqlite3"),
             "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
+            # A file: threads of one test share an in-memory database's table locks, which no real shop has.
+            "TEST": {"NAME": str(WORK_DIR / "test.sqlite3")},
         }
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -361,7 +361,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='job',
-            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key', ''), _negated=True), fields=('created_by', 'idempotency_key'), name='shopgen_job_idempotency', nulls_distinct=False),
+            constraint=models.UniqueConstraint(condition=models.Q(('idempotency_key', ''), _negated=True), fields=('created_by', 'idempotency_key'), name='shopgen_job_idempotency'),
+        ),
+        migrations.AddConstraint(
+            model_name='job',
+            constraint=models.UniqueConstraint(condition=models.Q(('created_by__isnull', True), models.Q(('idempotency_key', ''), _negated=True)), fields=('idempotency_key',), name='shopgen_job_idempotency_nobody'),
         ),
         migrations.AddConstraint(
             model_name='publication',

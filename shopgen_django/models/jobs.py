@@ -119,7 +119,12 @@ class Job(models.Model):
                 fields=["created_by", "idempotency_key"],
                 condition=~Q(idempotency_key=""),
                 name="shopgen_job_idempotency",
-                nulls_distinct=False,
+            ),
+            # NULLs are distinct in the constraint above, and SQLite can't say otherwise.
+            models.UniqueConstraint(
+                fields=["idempotency_key"],
+                condition=Q(created_by__isnull=True) & ~Q(idempotency_key=""),
+                name="shopgen_job_idempotency_nobody",
             ),
         ]
 

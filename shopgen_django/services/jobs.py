@@ -9,8 +9,10 @@ from django.db.models import F
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
+from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidState, NotAllowed
 from shopgen_django.models import Job, JobState
+from shopgen_django.operations.registry import get_operation
 
 from .submit import ring
 
@@ -58,10 +60,9 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
     if not _may(user, "shopgen.retry_job", job):
         raise NotAllowed(_("You may not retry this job."))
     with transaction.atomic():
-        allowed = job.max_attempts if job.attempt == 0 else None
         changed = Job.objects.filter(pk=job.pk, state__in=(JobState.FAILED, JobState.CANCELLED)).update(
             state=JobState.QUEUED,
-            max_attempts=allowed if allowed else F("attempt") + _attempts(job),
+            max_attempts=F("attempt") + _attempts(job),
             not_before=Now(), rung_at=Now(), finished_at=None, started_at=None, cancel_requested_at=None,
             error_code="", error_detail="", progress=0.0, stage="", lost_leases=0, worker="", updated_at=Now(),
         )
@@ -76,7 +77,4 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
 
 
 def _attempts(job: Job) -> int:
-    from shopgen_django.conf import app_settings
-    from shopgen_django.operations.registry import get_operation
-
     return int(get_operation(job.operation).max_attempts or app_settings.JOBS["MAX_ATTEMPTS"])

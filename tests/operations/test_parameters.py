@@ -81,9 +81,8 @@ def test_schema_says_what_parse_accepts() -> None:
 
 
 def test_labels_and_messages_follow_the_language() -> None:
-    with translation.override("zh-hans"):
-        with pytest.raises(InvalidParameters) as caught:
-            Everything.parse({"name": "x", "width": 0})
+    with translation.override("zh-hans"), pytest.raises(InvalidParameters) as caught:
+        Everything.parse({"name": "x", "width": 0})
     assert any("\u4e00" <= letter <= "\u9fff" for letter in str(caught.value.fields["width"][0]))
 
 
