@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from django.core.checks import CheckMessage
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist, ValidationError
 from django.core.files.base import File
 from django.db import connections, models, router
 from django.db.models import TextChoices
@@ -205,7 +205,7 @@ class Catalogue(ABC):
             rows = rows.select_for_update()
         try:
             return rows.get(pk=self.to_pk(pk))
-        except self.model.DoesNotExist:
+        except ObjectDoesNotExist:
             raise self.not_found(pk) from None
 
     def to_pk(self, pk: str) -> Any:
