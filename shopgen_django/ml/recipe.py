@@ -1,0 +1,59 @@
+"""From the options as given to the options as run: every ``None`` gets its value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from .config import TrainConfig, check_config
+from .data import Source
+from .errors import ConfigError
+from .families import get_family
+from .families.base import DataFacts, Family
+from .runtime import choose_device, choose_precision
+
+DEFAULT_IMAGES = {"cpu": 500_000, "cuda": 5_000_000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A configuration with all choices made, and what they were made from."""
+
+    config: TrainConfig
+    facts: DataFacts
+    family: Family
+    device: torch.device
+
+
+def make_recipe(config: TrainConfig, source: Source, count: int | None = None) -> Recipe:
+    """Settle everything that was left open. ``count`` is the number of usable pictures once it is known.
+
+    Raises:
+        ConfigError: options that don't go together.
+    """
+    check_config(config)
+    family = get_family(config.architecture)
+    if config.loss is not None and config.loss not in family.losses:
+        raise ConfigError(
+            f"--loss {config.loss} is not for --architecture {family.name}; it has: {', '.join(family.losses)}."
+        )
+    if config.conditional and not source.categories:
+        raise ConfigError("--conditional needs categories: first-level folders, a labels.csv, or labels in the .npz.")
+    device = choose_device(config.device)
+    conditional = len(source.categories) > 1 if config.conditional is None else config.conditional
+    facts = DataFacts(
+        count=len(source.entries) if count is None else count,
+        size=source.size,
+        channels=source.channels,
+        categories=len(source.categories) if conditional else 0,
+    )
+    config = replace(config, precision=choose_precision(config.precision, device), device=device.type)
+    config = config.filled(
+        {"size": source.size, "channels": source.channels, "conditional": conditional, "loss": family.losses[0]}
+    )
+    config = config.filled(family.resolve(config, facts, device))
+    if config.minutes is None and config.images_seen is None:
+        config = replace(config, images_seen=DEFAULT_IMAGES[device.type])
+    check_config(config)
+    return Recipe(config=config, facts=facts, family=family, device=device)

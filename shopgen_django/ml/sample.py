@@ -1,0 +1,212 @@
+"""Pictures from a trained model: ``load_generator(folder)`` and ``python -m shopgen_django.ml.sample``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import files
+from .errors import MLError, ModelFileError, UnknownCategory
+from .train import set_thread_policy
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from .families.base import Generator
+
+GPU_CHUNK = 32
+MAX_WEIGHTS_BYTES = 4 << 30
+
+
+class LoadedGenerator:
+    """A trained generator. Get one from :func:`load_generator`.
+
+    Attributes:
+        categories: names that ``sample`` takes; empty for a model without categories.
+        size: side of the pictures in pixels.
+        channels: 1 (mode ``L``), 3 (``RGB``) or 4 (``RGBA``).
+        card: the content of ``model.json``.
+    """
+
+    def __init__(self, network: Generator, card: Mapping[str, Any], device: torch.device) -> None:
+        self._network = network
+        self._device = device
+        self.card = dict(card)
+        self.categories: tuple[str, ...] = tuple(card["categories"])
+        self.size = int(card["size"])
+        self.channels = int(card["channels"])
+
+    def sample(
+        self, count: int, *, category: str | None = None, seed: int = 0, truncation: float = 1.0
+    ) -> list[Image.Image]:
+        """``count`` pictures. The i-th one of a seed is the same whatever ``count`` is.
+
+        Args:
+            count: how many, at least 1.
+            category: one of ``categories``; ``None`` draws one for each picture.
+            seed: 0 or larger.
+            truncation: 0..1; below 1 pulls the random vectors to the middle: less variety, fewer odd ones.
+
+        Raises:
+            UnknownCategory: the model has no such category.
+            ValueError: a number out of its range.
+        """
+        import torch
+
+        from .pictures import to_pillow
+        from .samples import to_bytes
+        from .seeding import generator, latents
+
+        if count < 1 or seed < 0 or not (0.0 <= truncation <= 1.0):
+            raise ValueError("count must be at least 1, seed at least 0, truncation between 0 and 1.")
+        fixed = self._category_number(category)
+        # A network's last bits depend on the shape of the batch. On a CPU pictures are made one at a time, on a GPU
+        # in whole chunks that start at multiples of their length: a picture always sits in the same batch.
+        chunk = GPU_CHUNK if self._device.type == "cuda" else 1
+        made: list[Image.Image] = []
+        with torch.no_grad():
+            for start in range(0, count, chunk):
+                vectors, labels = [], []
+                for index in range(start, start + chunk):
+                    rng = generator(seed, "sample", index)
+                    vectors.append(latents(rng, 1, self._network.latent) * truncation)
+                    drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
+                    labels.append(drawn if fixed is None else fixed)
+                pictures = self._network(
+                    torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device)
+                )
+                made += [to_pillow(array) for array in to_bytes(pictures)]
+        return made[:count]
+
+    def _category_number(self, category: str | None) -> int | None:
+        if category is None:
+            return None if self.categories else 0
+        if category not in self.categories:
+            have = f"It has: {', '.join(self.categories)}." if self.categories else "It has no categories at all."
+            raise UnknownCategory(f"The model has no category {category!r}. {have}")
+        return self.categories.index(category)
+
+
+def load_generator(
+    folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None
+) -> LoadedGenerator:
+    """Load the model of an output folder.
+
+    The SHA-256 of the weights is compared with ``model.json`` (and ``expected_sha256``) before they are parsed; names,
+    shapes and kinds must be exactly the network's, and every value finite. Nothing is unpickled.
+
+    Raises:
+        ModelFileError: anything of this doesn't hold.
+    """
+    import torch
+
+    from .families import get_family
+    from .folder import CARD, WEIGHTS, from_safetensors
+    from .networks import to_device
+
+    path = Path(folder)
+    card = _read_card(path / CARD)
+    weights = path / WEIGHTS
+    try:
+        if weights.stat().st_size > MAX_WEIGHTS_BYTES:
+            raise ModelFileError(f"{weights} is larger than any model of this product.")
+        data = weights.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"The weights {weights} can't be read: {error.strerror}.") from None
+    sha256 = files.sha256_bytes(data)
+    if sha256 not in {card["sha256"], card.get("next_sha256")}:
+        raise ModelFileError(f"{weights} is not the file that {CARD} describes (its SHA-256 differs). Restore both from a copy.")
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise ModelFileError(f"{weights} has changed since the model was registered (its SHA-256 differs).")
+    try:
+        tensors, _values = from_safetensors(data)
+        network = get_family(str(card["architecture"])).build_generator(card["network"])
+    except (MLError, TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise ModelFileError(f"The model in {path} can't be built: {error}") from None
+    _check_tensors(tensors, network.state_dict(), weights)
+    network.load_state_dict(tensors)
+    target = torch.device(device)
+    to_device(network.eval().requires_grad_(False), target)
+    return LoadedGenerator(network, card, target)
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = files.read_json(path)
+    except FileNotFoundError:
+        raise ModelFileError(f"There is no trained model in {path.parent} ({path.name} is missing).") from None
+    except (OSError, ValueError) as error:
+        raise ModelFileError(f"{path} can't be read: {error}.") from None
+    needed = {"architecture", "network", "size", "channels", "categories", "sha256"}
+    if not isinstance(card, dict) or not needed <= card.keys():
+        raise ModelFileError(f"{path} is not the description of a trained model.")
+    return card
+
+
+def _check_tensors(given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor], path: Path) -> None:
+    import torch
+
+    if given.keys() != wanted.keys():
+        odd = sorted(given.keys() ^ wanted.keys())[:3]
+        raise ModelFileError(f"{path} doesn't fit its network: {', '.join(odd)} missing or too many.")
+    for name, tensor in given.items():
+        if tensor.shape != wanted[name].shape or tensor.dtype != wanted[name].dtype:
+            raise ModelFileError(
+                f"{path}: {name} is {tuple(tensor.shape)} {tensor.dtype}, "
+                f"its network needs {tuple(wanted[name].shape)} {wanted[name].dtype}."
+            )
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelFileError(f"{path}: {name} holds values that are not finite numbers.")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m shopgen_django.ml.sample", description="Make pictures from a trained model."
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="output folder of a training run")
+    parser.add_argument("--count", type=int, default=16, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--category", metavar="NAME", help="only this category; default: one drawn for each picture")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same pictures (default: %(default)s)")
+    parser.add_argument(
+        "--truncation", type=float, default=1.0, metavar="T", help="0..1, less variety below 1 (default: %(default)s)"
+    )
+    parser.add_argument("--output", metavar="DIR", required=True, help="folder for 00000.png ...")
+    parser.add_argument("--sheet", metavar="FILE", help="also write a contact sheet")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 0, or 1 with a message on standard error."""
+    options = build_parser().parse_args(arguments)
+    set_thread_policy()
+    from .pictures import png_bytes, sheet
+
+    try:
+        model = load_generator(options.folder, options.device)
+        pictures = model.sample(
+            options.count, category=options.category, seed=options.seed, truncation=options.truncation
+        )
+        folder = Path(options.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, picture in enumerate(pictures):
+            files.write_bytes(folder / f"{index:05d}.png", png_bytes(picture))
+        if options.sheet:
+            columns = math.ceil(math.sqrt(len(pictures)))
+            scale = max(1, 128 // model.size)
+            files.write_bytes(Path(options.sheet), png_bytes(sheet(pictures, columns=columns, scale=scale)))
+    except (MLError, ValueError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(f"{len(pictures)} pictures in {folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
