@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Warning
+from django.core.checks import CheckMessage
+from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import models
 
@@ -26,7 +27,7 @@ class GenericCatalogue(ModelCatalogue):
     would be guessed wrongly. ``ACTIVE_FILTER`` limits what is on offer.
     """
 
-    OPTIONS: Mapping[str, Any] = {
+    OPTIONS: ClassVar[Mapping[str, Any]] = {
         **ModelCatalogue.OPTIONS,
         "IMAGE_FIELD": None,
         "IMAGE_MODEL": None,
@@ -35,9 +36,6 @@ class GenericCatalogue(ModelCatalogue):
         "PRIMARY_FIELD": None,
         "ALT_FIELD": None,
     }
-
-    def __init__(self, alias: str = "default", **options: Any) -> None:
-        super().__init__(alias, **options)
 
     @property
     def supports_main(self) -> bool:  # type: ignore[override]
@@ -101,7 +99,7 @@ class GenericCatalogue(ModelCatalogue):
         found = [
             field.name
             for field in table._meta.concrete_fields
-            if isinstance(field, models.ForeignKey) and issubclass(self.model, field.related_model)  # type: ignore[arg-type]
+            if isinstance(field, models.ForeignKey) and issubclass(self.model, field.related_model)
         ]
         if len(found) != 1:
             raise ImproperlyConfigured(
@@ -140,7 +138,7 @@ class GenericCatalogue(ModelCatalogue):
         if apps.is_installed("django_cleanup") or apps.is_installed("django_cleanup.apps.CleanupConfig"):
             text = "django-cleanup deletes the old file when a picture is published, so it can't come back."
             hint = f"Decorate {shelf.model._meta.label} with django_cleanup.cleanup.ignore."
-            found.append(Warning(text, hint=hint, id="shopgen.W104", obj=where))
+            found.append(CheckWarning(text, hint=hint, id="shopgen.W104", obj=where))
         return found
 
     def _check_forgotten_table(self, where: str) -> list[CheckMessage]:
@@ -153,4 +151,4 @@ class GenericCatalogue(ModelCatalogue):
             return []
         text = f"{self.model._meta.label} has a picture of its own and a table of pictures, {table.model._meta.label}."
         hint = f"Set {self.where('IMAGE_FIELD')} to keep the former, or {self.where('IMAGE_MODEL')} to use the latter."
-        return [Warning(text, hint=hint, id="shopgen.W103", obj=where)]
+        return [CheckWarning(text, hint=hint, id="shopgen.W103", obj=where)]

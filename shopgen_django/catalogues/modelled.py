@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from django.apps import apps
-from django.core.checks import CheckMessage, Error, Warning
-from django.core.exceptions import FieldError, ImproperlyConfigured
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import EmptyResultSet, FieldError, ImproperlyConfigured, ObjectDoesNotExist
 from django.core.files.base import File
 from django.db import models
 from django.db.models import Q
@@ -28,7 +29,7 @@ CHUNK = 500
 class ModelCatalogue(Catalogue):
     """A catalogue over one Django model. A subclass says on which :class:`Shelf` a product's pictures stand."""
 
-    OPTIONS: Mapping[str, Any] = {
+    OPTIONS: ClassVar[Mapping[str, Any]] = {
         "MODEL": None,
         "TITLE_FIELD": None,
         "CATEGORY_FIELD": None,
@@ -55,7 +56,7 @@ class ModelCatalogue(Catalogue):
             ) from error
 
     @cached_property
-    def model(self) -> type[models.Model]:  # type: ignore[override]
+    def model(self) -> type[models.Model]:
         """The product model."""
         if not self.options["MODEL"]:
             raise ImproperlyConfigured(
@@ -158,7 +159,7 @@ class ModelCatalogue(Catalogue):
         rows = self.model._base_manager.all()
         try:
             return rows.get(pk=self.to_pk(pk))
-        except self.model.DoesNotExist:
+        except ObjectDoesNotExist:
             raise self.not_found(pk) from None
 
     def get(self, pk: str) -> Product:
@@ -224,7 +225,7 @@ class ModelCatalogue(Catalogue):
         if not found and self.title.lookup is None and self.options["TITLE_FIELD"] is None:
             hint = f"Set {self.where('TITLE_FIELD')} so that products can be searched in the database."
             text = f"{model._meta.label} has no field that looks like a title; str() of each row is used."
-            found.append(Warning(text, hint=hint, id="shopgen.W101", obj=where))
+            found.append(CheckWarning(text, hint=hint, id="shopgen.W101", obj=where))
         return found + self.check_pictures(where)
 
     def _check_filter(self, where: str) -> list[CheckMessage]:
@@ -234,7 +235,7 @@ class ModelCatalogue(Catalogue):
             hint = "A dict of lookups, a Q object, or a function that takes a queryset and returns one."
             text = f"{self.where('ACTIVE_FILTER')} can't be used: {error}"
             return [Error(text, hint=hint, id="shopgen.E104", obj=where)]
-        except models.sql.EmptyResultSet:  # type: ignore[attr-defined]
+        except EmptyResultSet:
             return []
         return []
 
@@ -247,5 +248,5 @@ class ModelCatalogue(Catalogue):
         if not shelf.supports_main:
             hint = f"Set {self.where('ORDER_FIELD')} or {self.where('PRIMARY_FIELD')}."
             text = "The table of pictures has neither an order nor a mark for the main picture: only “gallery” works."
-            return [Warning(text, hint=hint, id="shopgen.W102", obj=where)]
+            return [CheckWarning(text, hint=hint, id="shopgen.W102", obj=where)]
         return []

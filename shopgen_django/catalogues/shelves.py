@@ -234,9 +234,10 @@ class TableShelf(Shelf):
             known = [order for order in orders if order is not None]
             if front:
                 # From the back, one by one, so that an order which must be unique never collides on the way.
-                for other in sorted(others, key=lambda one: getattr(one, self.order) or 0, reverse=True):
-                    if getattr(other, self.order) is not None:
-                        self._set(other, self.order, getattr(other, self.order) + 1)
+                placed = [(getattr(other, self.order), other) for other in others]
+                numbered = [(order, other) for order, other in placed if order is not None]
+                for order, other in sorted(numbered, key=lambda pair: pair[0], reverse=True):
+                    self._set(other, self.order, order + 1)
                 setattr(row, self.order, min(known, default=0))
             else:
                 setattr(row, self.order, max(known, default=-1) + 1)
