@@ -211,13 +211,21 @@ class Catalogue(ABC):
     def to_pk(self, pk: str) -> Any:
         """The text as a value of the model's primary key. Raises :class:`ProductNotFound` when it can't be one."""
         text = str(pk)
-        field = self.model._meta.pk
+        field: Any = self.model._meta.pk
         if "\x00" in text or not text:
             raise self.not_found(pk)
+        while field.remote_field is not None:  # the key of an inherited model points at its parent's
+            field = field.target_field
         try:
-            return field.to_python(text)
+            value = field.to_python(text)
         except (ValidationError, ValueError, TypeError, OverflowError):
             raise self.not_found(pk) from None
+        if isinstance(value, int):
+            operations = connections[self.database].ops
+            low, high = operations.integer_field_range(field.get_internal_type())
+            if (low is not None and value < low) or (high is not None and value > high):
+                raise self.not_found(pk)
+        return value
 
     def to_pks(self, pks: Iterable[str]) -> list[Any]:
         """Those of the texts that can be primary keys, as values."""
