@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 from django.core.checks import CheckMessage
 from django.core.signals import setting_changed
@@ -15,8 +15,10 @@ from shopgen_django.conf import app_settings
 class BaseQueue(ABC):
     """A doorbell. Ringing twice, late or in vain does no harm; the job row decides what happens."""
 
-    supports_transactional_enqueue: ClassVar[bool] = False
+    supports_transactional_enqueue: bool = False
     """Whether a ring inside a transaction is undone with it (the message lies in the same database)."""
+    timeout_exceptions: tuple[type[BaseException], ...] = ()
+    """What this queue raises in a job that runs longer than its ``hard_timeout``."""
 
     def __init__(self, **options: Any) -> None:
         self.options = options
@@ -27,6 +29,25 @@ class BaseQueue(ABC):
 
         ``hard_timeout`` in seconds is when the queue may kill a worker that hangs in this job.
         """
+
+    def pending(self, queue: str) -> int | None:
+        """Rings that wait for a worker of ``queue``; None when this queue can't tell."""
+        return None
+
+    def worker_environment(self, queue: str) -> dict[str, str]:
+        """Environment variables that a worker process of ``queue`` needs before Django is loaded."""
+        return {}
+
+    def worker_count(self, queue: str) -> int:
+        """How many jobs one worker group of ``queue`` runs at a time."""
+        return 1
+
+    def serve(self, queue: str) -> None:
+        """Be the worker group of ``queue`` until stopped (``shopgen_worker`` starts a process for it).
+
+        Raises NotImplementedError when this queue has no workers of its own.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no workers to run.")
 
     def check(self) -> list[CheckMessage]:
         """System-check messages about this queue's settings."""

@@ -1,0 +1,238 @@
+"""Who may work on a job: every change of a running job is one UPDATE that names the attempt it belongs to.
+
+``attempt`` is counted when a worker claims, so that a worker that dies has used one, and it is the fencing token:
+an UPDATE that names another attempt than the row's changes nothing. All times are the database's.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from django.db.models import F, QuerySet, Subquery
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from shopgen_django.conf import app_settings
+from shopgen_django.models import Job, JobState
+
+CANDIDATES = 3
+POISON_LOSSES = 2
+"""So many lost leases in a row without any progress: the job itself kills or hangs its workers."""
+
+
+class Beat(Enum):
+    """What a worker learns when it renews its lease."""
+
+    HELD = "held"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """The right to work on ``job`` until somebody else claims it."""
+
+    job: Job
+    token: int
+    worker: str
+    started: datetime = field(default_factory=timezone.now)
+
+    def rows(self) -> QuerySet[Job]:
+        """The job's row as long as this lease holds; otherwise nothing."""
+        return Job.objects.filter(pk=self.job.pk, state=JobState.RUNNING, attempt=self.token)
+
+    def history(self, outcome: str, code: str = "", detail: str = "") -> list[dict[str, Any]]:
+        """The job's history with this attempt's outcome appended."""
+        return [
+            *self.job.history,
+            entry(
+                attempt=self.token, worker=self.worker, started=self.started, outcome=outcome, code=code, detail=detail
+            ),
+        ]
+
+
+def entry(
+    *, attempt: int, worker: str, started: datetime | None, outcome: str, code: str = "", detail: str = ""
+) -> dict[str, Any]:
+    """One line of ``Job.history``. ``outcome``: succeeded, failed, retried, lost, released or cancelled."""
+    return {
+        "attempt": attempt,
+        "worker": worker,
+        "started": started.isoformat() if started else None,
+        "ended": timezone.now().isoformat(),
+        "outcome": outcome,
+        "code": code,
+        "detail": detail[:2000],
+    }
+
+
+def lease_end() -> Combinable:
+    """When a lease that is taken or renewed now runs out."""
+    return Now() + timedelta(seconds=app_settings.JOBS["LEASE_SECONDS"])
+
+
+def claim(*, worker: str, queue: str | None = None, like: str | None = None) -> Lease | None:
+    """Take the best ready job of ``queue``, or of the queue that the job ``like`` belongs to; None when none is ready.
+
+    Best is the highest priority, then the longest wait. One SELECT and one UPDATE when nobody else is after it.
+    """
+    ready = Job.objects.ready(queue)
+    if like is not None:
+        ready = ready.filter(queue=Subquery(Job.objects.filter(pk=like).values("queue")[:1]))
+    while candidates := list(ready.select_related("model_version")[:CANDIDATES]):
+        for job in candidates:
+            if _take(job, worker):
+                return Lease(job=job, token=job.attempt, worker=worker)
+    return None
+
+
+def _take(job: Job, worker: str) -> bool:
+    """Claim exactly this job in the state in which it was read."""
+    taken = Job.objects.filter(
+        pk=job.pk, state=JobState.QUEUED, attempt=job.attempt, not_before__lte=Now(),
+        cancel_requested_at__isnull=True, attempt__lt=F("max_attempts"),
+    ).update(
+        state=JobState.RUNNING, attempt=job.attempt + 1, lease_until=lease_end(), heartbeat_at=Now(), worker=worker,
+        started_at=Now(), progress=0.0, stage="", error_code="", error_detail="", updated_at=Now(),
+    )
+    if taken:
+        job.state, job.attempt, job.worker = JobState.RUNNING, job.attempt + 1, worker
+        job.progress, job.stage = 0.0, ""
+    return bool(taken)
+
+
+def beat(lease: Lease, *, progress: float | None = None, stage: str | None = None) -> Beat:
+    """Renew the lease, write progress down, and learn whether to go on. One UPDATE while all is well."""
+    values: dict[str, Any] = {"lease_until": lease_end(), "heartbeat_at": Now(), "updated_at": Now()}
+    if progress is not None:
+        values["progress"] = min(1.0, max(0.0, progress))
+    if stage is not None:
+        values["stage"] = stage[:64]
+    if lease.rows().filter(cancel_requested_at__isnull=True).update(**values):
+        return Beat.HELD
+    return Beat.CANCELLED if lease.rows().exists() else Beat.LOST
+
+
+def finish(lease: Lease, **measured: Any) -> bool:
+    """Mark the job as succeeded; call it first in the transaction that writes the results.
+
+    False: the lease is lost or the job was cancelled, and nothing may be written.
+    """
+    return bool(
+        lease.rows().filter(cancel_requested_at__isnull=True).update(
+            state=JobState.SUCCEEDED, lease_until=None, finished_at=Now(), heartbeat_at=Now(), updated_at=Now(),
+            progress=1.0, stage="", lost_leases=0, history=lease.history("succeeded"), **measured,
+        )
+    )
+
+
+def has_won(lease: Lease) -> bool:
+    """Whether this very attempt is recorded as the one that succeeded (a commit whose answer got lost)."""
+    return Job.objects.filter(pk=lease.job.pk, state=JobState.SUCCEEDED, attempt=lease.token).exists()
+
+
+def fail_or_requeue(lease: Lease, *, code: str, detail: str, permanent: bool = False, **measured: Any) -> bool:
+    """Record a failed attempt: back to the queue after a pause, or failed when it is final or the last one.
+
+    False: the lease was lost before.
+    """
+    if permanent or lease.token >= lease.job.max_attempts:
+        changed = lease.rows().update(
+            state=JobState.FAILED, lease_until=None, finished_at=Now(), updated_at=Now(), stage="",
+            error_code=code[:64], error_detail=detail, history=lease.history("failed", code, detail), **measured,
+        )
+    else:
+        changed = lease.rows().update(
+            state=JobState.QUEUED, lease_until=None, not_before=Now() + timedelta(seconds=backoff(lease.token)),
+            rung_at=None, updated_at=Now(), stage="", worker="", lost_leases=0,
+            error_code=code[:64], error_detail=detail, history=lease.history("retried", code, detail), **measured,
+        )
+    return bool(changed)
+
+
+def cancelled(lease: Lease) -> bool:
+    """Record that the work stopped because somebody cancelled the job. False: the lease was lost before."""
+    return bool(
+        lease.rows().update(
+            state=JobState.CANCELLED, lease_until=None, finished_at=Now(), updated_at=Now(), stage="",
+            error_code="cancelled", history=lease.history("cancelled"),
+        )
+    )
+
+
+def release(lease: Lease, *, detail: str = "") -> bool:
+    """Give the job back because the worker stops; the attempt does not count against the limit.
+
+    The number itself stays used (it is the fencing token), so the limit moves up by one instead.
+    """
+    return bool(
+        lease.rows().update(
+            state=JobState.QUEUED, lease_until=None, not_before=Now(), rung_at=None, updated_at=Now(), worker="",
+            progress=0.0, stage="", max_attempts=F("max_attempts") + 1,
+            history=lease.history("released", "worker_draining", detail),
+        )
+    )
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait after the ``attempt``-th attempt (1, 2, ...): doubling, bounded, +-10 % so that jobs spread."""
+    jobs = app_settings.JOBS
+    seconds = min(float(jobs["BACKOFF_MAX_SECONDS"]), float(jobs["BACKOFF_SECONDS"]) * 2.0 ** (min(attempt, 32) - 1))
+    return seconds * random.uniform(0.9, 1.1)
+
+
+def take_from_worker(job: Job, *, innocent: bool = False, reason: str = "") -> str:
+    """Take a running job from a worker that is dead, hangs or was killed by its supervisor.
+
+    ``job`` is the row as it was read; nothing happens when it has moved since. ``innocent``: the job had no part in
+    it (the supervisor stopped the worker), so the attempt does not count.
+
+    Returns what became of the job: "requeued", "failed", "cancelled", or "" when somebody else was faster.
+    """
+    rows = Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt, worker=job.worker)
+    if not innocent:
+        rows = rows.filter(heartbeat_at=job.heartbeat_at)
+    losses = 0 if innocent or job.progress > 0 else job.lost_leases + 1
+    detail = reason or _lost_text(job)
+    gone: dict[str, Any] = {"lease_until": None, "updated_at": Now(), "stage": "", "lost_leases": losses}
+    if job.cancel_requested_at is not None:
+        outcome, gone = "cancelled", gone | {
+            "state": JobState.CANCELLED, "finished_at": Now(), "error_code": "cancelled",
+        }
+    elif innocent:
+        outcome, gone = "requeued", gone | {
+            "state": JobState.QUEUED, "not_before": Now(), "rung_at": None, "worker": "", "progress": 0.0,
+            "max_attempts": F("max_attempts") + 1,
+        }
+    elif losses >= POISON_LOSSES or job.attempt >= job.max_attempts:
+        outcome, gone = "failed", gone | {
+            "state": JobState.FAILED, "finished_at": Now(), "error_code": "worker_lost", "error_detail": detail,
+        }
+    else:
+        pause = 0.0 if losses <= 1 else backoff(losses)
+        outcome, gone = "requeued", gone | {
+            "state": JobState.QUEUED, "not_before": Now() + timedelta(seconds=pause), "rung_at": None, "worker": "",
+            "progress": 0.0, "error_code": "worker_lost", "error_detail": detail,
+        }
+    named = {"requeued": "released" if innocent else "lost", "failed": "lost", "cancelled": "cancelled"}[outcome]
+    gone["history"] = [
+        *job.history,
+        entry(
+            attempt=job.attempt, worker=job.worker, started=job.started_at, outcome=named,
+            code="worker_draining" if innocent else "worker_lost", detail=detail,
+        ),
+    ]
+    return outcome if rows.update(**gone) else ""
+
+
+def _lost_text(job: Job) -> str:
+    return (
+        f"Attempt {job.attempt} of {job.max_attempts} ended without a word: its worker died, was killed (out of memory "
+        f"is the usual reason) or made no progress for {app_settings.JOBS['STALL_SECONDS']} seconds "
+        f"(last at {job.progress:.0%}). See the worker's log and the machine's."
+    )

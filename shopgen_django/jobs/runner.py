@@ -1,0 +1,255 @@
+"""One job from claim to end, inside a worker. Whatever happens to the job, the worker goes on.
+
+The order of things is what makes the effects happen exactly once: claim (counts the attempt), work, files, and then
+one transaction that first checks that the attempt is still the current one. An attempt that lost removes its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.db import InterfaceError, OperationalError, connection
+from django.utils.translation import gettext as _
+
+from shopgen_django.catalogues import get_catalogue
+from shopgen_django.conf import app_settings
+from shopgen_django.exceptions import JobCancelled, LeaseLost, NotFound, WorkerDraining
+from shopgen_django.models import Job, JobQueue
+from shopgen_django.operations.base import InputImage, ModelFiles, Operation, OperationContext
+from shopgen_django.operations.registry import get_operation
+from shopgen_django.storage import read_image
+
+from .failures import Failure, classify
+from .heartbeat import JobMonitor, beating
+from .identity import worker_name
+from .lease import Lease, cancelled, claim, fail_or_requeue, has_won, release
+from .outputs import Stored, remove_unrecorded, store_output, write_results
+
+logger = logging.getLogger(__name__)
+
+FINISH_PATIENCE = 120.0
+"""Seconds that a finished job waits for a database that is away before its work is given up."""
+
+
+@dataclass(slots=True)
+class _Usage:
+    """What an attempt has used so far."""
+
+    began: float
+    cpu: float
+
+    @classmethod
+    def start(cls) -> _Usage:
+        return cls(time.monotonic(), time.process_time())
+
+    def columns(self) -> dict[str, Any]:
+        """Columns of the job row: wall-clock seconds, processor seconds, the process's peak memory in bytes."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return {
+            "seconds": time.monotonic() - self.began,
+            "device_seconds": time.process_time() - self.cpu,
+            "peak_memory": peak if sys.platform == "darwin" else peak * 1024,
+        }
+
+
+def run_job(job_id: str | UUID) -> str:
+    """Claim and run the best ready job of the queue of ``job_id``.
+
+    Returns "skipped" when there is none (a ring too many does no harm), else how it ended: succeeded, failed,
+    requeued, released, cancelled, lost. Raises nothing but KeyboardInterrupt.
+    """
+    try:
+        lease = claim(worker=worker_name(), like=str(job_id))
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        logger.exception("No job could be claimed; the sweeper rings again.")
+        connection.close()
+        return "skipped"
+    if lease is None:
+        return "skipped"
+    return run_lease(lease)
+
+
+def run_lease(lease: Lease) -> str:
+    """Run the claimed job to one of its ends. Raises nothing but KeyboardInterrupt."""
+    stored: list[Stored] = []
+    usage = _Usage.start()
+    try:
+        try:
+            won = _work(lease, stored, usage)
+            outcome = "succeeded" if won else _why_not(lease)
+        except BaseException as error:
+            outcome = _settle(lease, error, usage)
+            if isinstance(error, KeyboardInterrupt):
+                raise
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        # The database is away, or the queue's time limit struck twice: the lease runs out and the sweeper decides.
+        logger.exception("Job %s: how it ended could not be written down.", lease.job.pk)
+        connection.close()
+        outcome = "lost"
+    if outcome != "succeeded":
+        _clean_up(lease, stored)
+    logger.info("Job %s (%s), attempt %d: %s", lease.job.pk, lease.job.operation, lease.token, outcome)
+    return outcome
+
+
+def _work(lease: Lease, stored: list[Stored], usage: _Usage) -> bool:
+    """Do the work and record it; False when the lease was lost or the job cancelled meanwhile."""
+    job = lease.job
+    operation = get_operation(job.operation)
+    params = dict(job.params)
+    if job.params_version != operation.Parameters.version:
+        params = operation.Parameters.upgrade(params, job.params_version)
+    seed = seed_of(job.pk) if params.get("seed") is None else int(params["seed"])
+    monitor = JobMonitor(lease)
+    with beating(monitor):
+        context = _context(job, operation, params, seed, monitor)
+        for index, output in enumerate(operation.run(context)):
+            monitor.check()
+            stored.append(store_output(lease, index, output, operation))
+        monitor.check()
+        recorded = {**params, "seed": seed} if "seed" in params else params
+        return _persistently(
+            lease,
+            lambda: write_results(
+                lease, stored, operation=operation, params=recorded, measured=usage.columns()
+            ),
+        )
+
+
+def _persistently(lease: Lease, write: Callable[[], bool]) -> bool:
+    """``write``, again while the database is away: the work is done, so patience is cheaper than doing it twice."""
+    gives_up = time.monotonic() + FINISH_PATIENCE
+    pause, again = 0.5, False
+    while True:
+        try:
+            # A commit whose answer got lost shows as "not ours any more": then our own success is on the row.
+            return write() or (again and has_won(lease))
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() + pause > gives_up:
+                raise
+            logger.warning("Job %s is done, but the database is away; trying again.", lease.job.pk, exc_info=True)
+            connection.close()
+            again = True
+            time.sleep(pause)
+            pause = min(10.0, pause * 2)
+
+
+def _settle(lease: Lease, error: BaseException, usage: _Usage) -> str:
+    """Record how an attempt that raised has ended."""
+    if isinstance(error, LeaseLost):
+        return "lost"
+    if isinstance(error, JobCancelled):
+        return "cancelled" if cancelled(lease) else "lost"
+    if isinstance(error, (WorkerDraining, KeyboardInterrupt)):
+        return "released" if release(lease) else "lost"
+    failure: Failure = classify(error)
+    if failure.unexpected:
+        logger.error("Job %s failed unexpectedly.", lease.job.pk, exc_info=error)
+    else:
+        logger.warning("Job %s: %s (%s)", lease.job.pk, failure.detail, failure.code)
+    if isinstance(error, (OperationalError, InterfaceError)) and not connection.in_atomic_block:
+        connection.close()
+    final = failure.permanent or lease.token >= lease.job.max_attempts
+    changed = fail_or_requeue(
+        lease, code=failure.code, detail=failure.detail, permanent=failure.permanent, **usage.columns()
+    )
+    if not changed:
+        return "lost"
+    return "failed" if final else "requeued"
+
+
+def _why_not(lease: Lease) -> str:
+    """A finish that changed nothing: cancelled at the last moment, or the lease was lost."""
+    return "cancelled" if cancelled(lease) else "lost"
+
+
+def _clean_up(lease: Lease, stored: list[Stored]) -> None:
+    try:
+        remove_unrecorded(result.name for result in stored)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        logger.exception("Files of job %s, attempt %d were left to the sweeper.", lease.job.pk, lease.token)
+
+
+def seed_of(job_id: UUID) -> int:
+    """The seed of a job that names none: drawn from its id, so every attempt makes the same pictures (0..2^31-1)."""
+    return int.from_bytes(hashlib.sha256(job_id.bytes).digest()[:4], "big") & 0x7FFFFFFF
+
+
+def _context(
+    job: Job, operation: Operation, params: Mapping[str, Any], seed: int, monitor: JobMonitor
+) -> OperationContext:
+    inputs = _inputs(job) if operation.max_inputs else ()
+    return OperationContext(
+        params=params, inputs=inputs, model=_model_files(job), product_title=job.product_label,
+        category=_category(job, inputs), seed=seed, threads=prepare_threads(), device=_device(job.queue),
+        report=monitor.report, check=monitor.check,
+    )
+
+
+def _inputs(job: Job) -> tuple[InputImage, ...]:
+    rows = job.job_inputs.select_related("image").order_by("position")
+    return tuple(
+        InputImage(
+            id=str(row.image.pk), content=read_image(row.image), sha256=row.image.sha256, width=row.image.width,
+            height=row.image.height, format=row.image.format, category=row.image.category,
+            alt_text=row.image.alt_text,
+        )
+        for row in rows
+    )
+
+
+def _model_files(job: Job) -> ModelFiles | None:
+    model = job.model_version
+    if model is None:
+        return None
+    return ModelFiles(
+        id=str(model.pk), name=str(model), engine=model.engine, folder=Path(model.folder),
+        weights_sha256=model.weights_sha256, categories=tuple(model.config.get("categories") or ()),
+    )
+
+
+def _category(job: Job, inputs: tuple[InputImage, ...]) -> str:
+    if inputs and inputs[0].category:
+        return inputs[0].category
+    if job.catalogue and job.object_pk:
+        try:
+            return get_catalogue(job.catalogue).get(job.object_pk).category
+        except NotFound:
+            return ""
+    return ""
+
+
+def prepare_threads() -> int:
+    """Threads for the work in this process; torch is told when it is already loaded (its environment says the rest)."""
+    threads = int(app_settings.threads)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+    return threads
+
+
+def _device(queue: str) -> str:
+    """"cuda" on a GPU worker that sees one, else "cpu". torch is first touched here, after the fork."""
+    if queue != JobQueue.GPU:
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    logger.warning(_("This worker serves the GPU queue but sees no GPU; it works on the processor."))
+    return "cpu"

@@ -1,0 +1,1 @@
+"""A small app with operations that misbehave on purpose."""
