@@ -17,6 +17,7 @@ from .choices import (
 from .images import Measurement, ProductImage, Publication, Review
 from .jobs import Job, JobInput
 from .training import MetricPoint, ModelVersion, TrainingRun
+from .workers import UnreadableMessage, WorkerBeat
 
 __all__ = [
     "ACTIVE_JOB_STATES",
@@ -38,4 +39,6 @@ __all__ = [
     "ReviewDecision",
     "RunState",
     "TrainingRun",
+    "UnreadableMessage",
+    "WorkerBeat",
 ]
