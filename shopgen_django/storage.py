@@ -31,7 +31,21 @@ class PrivateFileSystemStorage(FileSystemStorage):
     """Files under the app's own folder, never under MEDIA_ROOT: unreviewed pictures have no public address."""
 
     def __init__(self) -> None:
-        super().__init__(location=str(app_settings.root / "files"), base_url=None, file_permissions_mode=0o640)
+        super().__init__(file_permissions_mode=0o640)
+
+    # Asked each time: a model's field keeps the storage that it was given when the models were loaded.
+    @property
+    def base_location(self) -> str:
+        return str(app_settings.root / "files")
+
+    @property
+    def location(self) -> str:
+        return str(Path(self.base_location).absolute())
+
+    @property
+    def base_url(self) -> None:  # type: ignore[override]
+        """None: ``url()`` raises instead of naming an address under MEDIA_URL."""
+        return None
 
     def deconstruct(self) -> tuple[str, list[object], dict[str, object]]:
         return "shopgen_django.storage.PrivateFileSystemStorage", [], {}

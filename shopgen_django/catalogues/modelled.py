@@ -128,22 +128,28 @@ class ModelCatalogue(Catalogue):
         search: str | None = None,
     ) -> Iterator[Product]:
         rows = self.active()
-        found = category
-        if category is not None and self.category.lookup:
+        wanted = self.category_query(category) if category is not None else None
+        if wanted is not None:
             # A subquery, so that a product in several categories is found once.
-            match = self.model._default_manager.filter(**{self.category.lookup: category})
-            rows = rows.filter(pk__in=match.values("pk"))
-        elif category is not None:
-            found = None
-        if search and self.title.lookup:
-            rows = rows.filter(**{f"{self.title.lookup}__icontains": search})
+            rows = rows.filter(pk__in=self.model._default_manager.filter(wanted).values("pk"))
+        matching = self.search_query(search) if search else None
+        if matching is not None:
+            rows = rows.filter(matching)
         for row in self._stream(rows, pks):
-            product = self.to_product(row, found)
+            product = self.to_product(row, category if wanted is not None else None)
             if category is not None and product.category != category:
                 continue
-            if search and not self.title.lookup and search.casefold() not in product.title.casefold():
+            if search and matching is None and search.casefold() not in product.title.casefold():
                 continue
             yield product
+
+    def category_query(self, category: str) -> Q | None:
+        """The condition for products of this category; None when only Python can tell."""
+        return Q(**{self.category.lookup: category}) if self.category.lookup else None
+
+    def search_query(self, text: str) -> Q | None:
+        """The condition for products whose title contains the text; None when only Python can tell."""
+        return Q(**{f"{self.title.lookup}__icontains": text}) if self.title.lookup else None
 
     def _stream(self, rows: models.QuerySet[Any], pks: Iterable[str] | None) -> Iterator[Any]:
         rows = rows.order_by("pk")

@@ -23,6 +23,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -141,11 +142,13 @@ class CatalogueContract:
 
     def _raises(self, expected: type[Exception], what: str, call: Callable[[], Any]) -> None:
         try:
-            call()
+            result = call()
         except expected:
             return
         except Exception as error:
             raise AssertionError(f"{what} has to raise {expected.__name__}, not {error!r}") from error
+        if hasattr(result, "close"):
+            result.close()
         raise AssertionError(f"{what} has to raise {expected.__name__}")
 
     # Reading
@@ -215,7 +218,7 @@ class CatalogueContract:
         assert (product.pk, product.title) == (pk, "Blue dress")
         assert not self.has_categories or product.category == "Dresses", product
         for missing in self.missing_pks():
-            self._raises(ProductNotFound, f"get({missing[:20]!r})", lambda pk=missing: self.make_catalogue().get(pk))
+            self._raises(ProductNotFound, f"get({missing[:20]!r})", partial(self.make_catalogue().get, missing))
 
     def test_pictures_can_be_listed_and_opened(self) -> None:
         bare, shown = self.make_product(title="Bare"), self.make_product(title="Shown", picture=png("navy"))
@@ -223,9 +226,11 @@ class CatalogueContract:
         pictures = self._pictures(shown)
         assert [picture.position for picture in pictures] == [0], pictures
         assert self._contents(shown) == [png("navy")]
-        for call in (self.make_catalogue().pictures, lambda pk: self.make_catalogue().open_picture(pk, "1")):
-            self._raises(ProductNotFound, "a picture of no product", lambda call=call: call("987654321"))
-        self._raises(FileMissing, "an unknown key", lambda: self.make_catalogue().open_picture(shown, "no-such-key"))
+        catalogue = self.make_catalogue()
+        for missing in self.missing_pks():
+            self._raises(ProductNotFound, "pictures()", partial(catalogue.pictures, missing))
+            self._raises(ProductNotFound, "open_picture()", partial(catalogue.open_picture, missing, pictures[0].key))
+        self._raises(FileMissing, "an unknown key", partial(catalogue.open_picture, shown, "no-such-key"))
 
     # Publishing
 
@@ -261,7 +266,7 @@ class CatalogueContract:
     def test_a_product_that_does_not_exist_takes_no_picture(self) -> None:
         before = self.stored_files()
         for missing in self.missing_pks():
-            self._raises(ProductNotFound, "publish()", lambda pk=missing: self._publish(pk, png()))
+            self._raises(ProductNotFound, "publish()", partial(self._publish, missing, png()))
         assert self.stored_files() == before, "a file was left behind"
 
     def test_a_placement_that_the_shop_lacks_is_refused(self) -> None:
