@@ -55,7 +55,7 @@ lint: $(VENV)/dev.stamp
 	$(RUN) manage.py makemigrations --check --dry-run
 
 docs: $(VENV)/dev.stamp
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/dev.stamp
 	$(BIN)/mkdocs serve

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from example_project.processes import ChildEnded, Children, last_lines
+from example_project.processes import ChildEnded, Children, free_port, last_lines
 from example_project.shop_client import Answer, ShopClient
 
 PROJECT = Path(__file__).resolve().parent
@@ -362,19 +361,6 @@ def serve(demo: Demo) -> None:
             time.sleep(1)
     except KeyboardInterrupt:
         print("\nStopping (a job that runs is finished or handed back first) ...", flush=True)
-
-
-def free_port(wanted: int) -> int:
-    """``wanted`` unless something listens there already; then any free port."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise SystemExit("No free port on 127.0.0.1.")
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 import uuid
@@ -105,6 +106,19 @@ class Children:
 
     def _marked(self) -> dict[str, str]:
         return {**self.env, MARK: self._mark}
+
+
+def free_port(wanted: int) -> int:
+    """``wanted`` unless something listens there already; then any free port."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise SystemExit("No free port on 127.0.0.1.")
 
 
 def last_lines(log: Path, lines: int = 15) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from example_project import demo as demo_module
-from example_project.demo import Demo, StepFailed, free_port
-from example_project.processes import ChildEnded, Children
+from example_project.demo import Demo, StepFailed
+from example_project.processes import ChildEnded, Children, free_port
 from example_project.shop_client import ShopClient
 
 GRANDCHILD = """
