@@ -7,11 +7,16 @@ whose id the message carries; ringing twice, late or for a job that is done does
 from __future__ import annotations
 
 import logging
+import time
+
+from shopgen_django.conf import app_settings
 
 from . import drain
 from .runner import run_job
 
 logger = logging.getLogger(__name__)
+
+_swept = time.monotonic()
 
 
 def ring(job_id: str) -> None:
@@ -21,5 +26,27 @@ def ring(job_id: str) -> None:
         # The rings that a stopping worker has swallowed are made good by the next sweep.
         logger.info("Not taking a job: this worker is being stopped.")
         return
+    _sweep_now_and_then()
     run_job(job_id)
     drain.sign_of_life()
+
+
+def sweep() -> None:
+    """A whole sweep, for shops that run django-q2's scheduler and no ``shopgen_worker``."""
+    from .sweeper import sweep as sweep_all
+
+    logger.info("Swept: %s", sweep_all())
+
+
+def _sweep_now_and_then() -> None:
+    """The quick part of the sweep when this process has not done it for a while: a last net under the others."""
+    global _swept
+    if time.monotonic() - _swept < float(app_settings.JOBS["SWEEP_SECONDS"]):
+        return
+    _swept = time.monotonic()
+    from .sweeper import recover
+
+    try:
+        recover()
+    except Exception:
+        logger.exception("The sweep before a claim failed; the job is run all the same.")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -96,10 +97,8 @@ class WorkerGroup:
             return
         if patience > 0 and process.poll() is None:
             process.send_signal(signal.SIGTERM)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(patience)
-            except subprocess.TimeoutExpired:
-                pass
         kill_session(process.pid)
         process.wait()
         self._process = None

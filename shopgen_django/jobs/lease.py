@@ -16,6 +16,7 @@ from django.db.models import F, QuerySet, Subquery
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.models import Job, JobState
@@ -186,17 +187,17 @@ def backoff(attempt: int) -> float:
     return seconds * random.uniform(0.9, 1.1)
 
 
-def take_from_worker(job: Job, *, innocent: bool = False, reason: str = "") -> str:
+def take_from_worker(job: Job, *, expired: bool = False, innocent: bool = False, reason: str = "") -> str:
     """Take a running job from a worker that is dead, hangs or was killed by its supervisor.
 
-    ``job`` is the row as it was read; nothing happens when it has moved since. ``innocent``: the job had no part in
-    it (the supervisor stopped the worker), so the attempt does not count.
+    ``job`` is the row as it was read; nothing happens when it has moved since. ``expired``: only while its lease has
+    run out. ``innocent``: the job had no part in it (the supervisor stopped the worker), so the attempt does not count.
 
     Returns what became of the job: "requeued", "failed", "cancelled", or "" when somebody else was faster.
     """
     rows = Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt, worker=job.worker)
-    if not innocent:
-        rows = rows.filter(heartbeat_at=job.heartbeat_at)
+    if expired:
+        rows = rows.filter(lease_until__lt=Now())
     losses = 0 if innocent or job.progress > 0 else job.lost_leases + 1
     detail = reason or _lost_text(job)
     gone: dict[str, Any] = {"lease_until": None, "updated_at": Now(), "stage": "", "lost_leases": losses}
@@ -231,8 +232,11 @@ def take_from_worker(job: Job, *, innocent: bool = False, reason: str = "") -> s
 
 
 def _lost_text(job: Job) -> str:
-    return (
-        f"Attempt {job.attempt} of {job.max_attempts} ended without a word: its worker died, was killed (out of memory "
-        f"is the usual reason) or made no progress for {app_settings.JOBS['STALL_SECONDS']} seconds "
-        f"(last at {job.progress:.0%}). See the worker's log and the machine's."
-    )
+    return _(
+        "Attempt %(attempt)d of %(allowed)d ended without a word: its worker died, was killed (out of memory is the "
+        "usual reason) or made no progress for %(seconds)d seconds (last at %(progress)d %%). See the logs of the "
+        "worker and of the machine."
+    ) % {
+        "attempt": job.attempt, "allowed": job.max_attempts, "seconds": app_settings.JOBS["STALL_SECONDS"],
+        "progress": round(job.progress * 100),
+    }

@@ -34,6 +34,14 @@ class BaseQueue(ABC):
         """Rings that wait for a worker of ``queue``; None when this queue can't tell."""
         return None
 
+    def set_aside_unreadable(self) -> int:
+        """Take messages that can't be decoded out of the queue (they are kept, see UnreadableMessage); how many."""
+        return 0
+
+    def put_back(self) -> int:
+        """Queue the messages again that were set aside and can be decoded by now; how many."""
+        return 0
+
     def worker_environment(self, queue: str) -> dict[str, str]:
         """Environment variables that a worker process of ``queue`` needs before Django is loaded."""
         return {}

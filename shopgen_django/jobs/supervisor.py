@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
 from typing import TypeVar
@@ -21,11 +23,12 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from shopgen_django.conf import app_settings
-from shopgen_django.models import Job, JobState
+from shopgen_django.models import Job, JobState, WorkerBeat
 
 from .group import WorkerGroup
+from .queue import get_queue
 from .rings import ring_missing
-from .sweeper import recover, release_group
+from .sweeper import recover, release_group, sweep
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +44,21 @@ RESTART_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)
 STABLE_AFTER = 60.0
 
 
+@dataclass(slots=True, kw_only=True)
+class Chore:
+    """Something to do every so many seconds while the workers run."""
+
+    run: Callable[[], object]
+    seconds: float
+    due: float = 0.0
+
+
 class Supervisor:
     """Runs until it is told to stop, or with ``until_idle`` until no job is left."""
 
     def __init__(
         self, queues: Sequence[str], *, until_idle: bool = False, say: Callable[[str], None] = logger.info,
-        verbosity: int = 1,
+        verbosity: int = 1, chores: Sequence[Chore] = (),
     ) -> None:
         self.groups = [WorkerGroup(queue, verbosity=verbosity) for queue in queues]
         self._until_idle = until_idle
@@ -56,7 +68,13 @@ class Supervisor:
         self._suspected: dict[str, float] = {}
         self._pauses: dict[str, int] = {}
         self._restart_at: dict[str, float] = {}
-        self._recovered = 0.0
+        every = app_settings.JOBS
+        self._chores = [
+            Chore(run=recover, seconds=RECOVER_EVERY),
+            Chore(run=self._beat, seconds=float(every["HEARTBEAT_SECONDS"])),
+            Chore(run=sweep, seconds=float(every["SWEEP_SECONDS"])),
+            *chores,
+        ]
 
     def run(self) -> None:
         """Start everything, watch it, and leave nothing behind."""
@@ -83,9 +101,24 @@ class Supervisor:
         now = time.monotonic()
         for group in self.groups:
             self._watch(group, now)
-        if now - self._recovered >= RECOVER_EVERY:
-            self._recovered = now
-            self._with_database(recover)
+        for chore in self._chores:
+            if now >= chore.due:
+                chore.due = now + chore.seconds
+                self._with_database(chore.run)
+
+    def _beat(self) -> None:
+        """Leave a sign of life of every group, idle or busy, where other machines can see it."""
+        for group in self.groups:
+            if group.alive():
+                WorkerBeat.objects.update_or_create(
+                    group=group.token,
+                    defaults={
+                        "queue": group.queue, "host": socket.gethostname()[:64], "pid": group.pid or 0,
+                        "beat_at": Now(),
+                        "workers": get_queue().worker_count(group.queue), "restarts": group.starts - 1,
+                        "draining": self._stops > 0,
+                    },
+                )
 
     def _start(self, group: WorkerGroup) -> None:
         group.start()
@@ -166,6 +199,7 @@ class Supervisor:
         token = group.token
         group.end(patience=patience)
         given_back = self._with_database(lambda: release_group(token))
+        self._with_database(WorkerBeat.objects.filter(group=token).delete)
         if given_back:
             self._say(f"{group.queue}: {given_back} running job(s) went back to the queue")
 
@@ -176,6 +210,10 @@ class Supervisor:
         except (DatabaseError, InterfaceError):
             logger.warning("The supervisor could not ask the database; trying again.", exc_info=True)
             connection.close()
+            return default
+        except Exception:
+            # One chore that fails must not take the workers down with it.
+            logger.exception("The supervisor could not do one of its chores; trying again later.")
             return default
 
 

@@ -6,9 +6,8 @@ request and load the models there.
 
 from __future__ import annotations
 
-from django.core.checks import CheckMessage, Warning  # noqa: A004
-
 from django.conf import settings
+from django.core.checks import CheckMessage, Warning  # noqa: A004
 
 from shopgen_django.jobs.queue import BaseQueue
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage
-from django.db import router
+from django.db import router, transaction
 
 from shopgen_django.jobs.queue import BaseQueue
+from shopgen_django.models import UnreadableMessage
+
+logger = logging.getLogger(__name__)
 
 RING = "shopgen_django.jobs.entrypoints.ring"
 
@@ -46,6 +51,56 @@ class Q2Queue(BaseQueue):
 
         return get_broker(self.cluster(queue)).queue_size()
 
+    def set_aside_unreadable(self) -> int:
+        """Only messages that were fetched already are looked at: fetching such a one kills django-q2's pusher.
+
+        When one is found, all that wait are looked at, so that each does not need to kill it once.
+        """
+        if not self._orm_alias():
+            return 0
+        from django.utils import timezone
+        from django_q.models import OrmQ
+
+        rows = OrmQ.objects.using(self._orm_alias())
+        removed = sum(self._set_aside(row) for row in rows.filter(lock__gt=timezone.now()).iterator())
+        if removed:
+            removed += sum(self._set_aside(row) for row in rows.all().iterator())
+        return removed
+
+    def _set_aside(self, row: Any) -> int:
+        error = _decoding_error(row.payload)
+        if not error:
+            return 0
+        with transaction.atomic(using=self._orm_alias()):
+            deleted, _rows = type(row).objects.using(self._orm_alias()).filter(pk=row.pk).delete()
+            if not deleted:
+                return 0
+            UnreadableMessage.objects.create(
+                queue_name=row.key, payload=row.payload, error=error,
+                payload_sha256=hashlib.sha256(row.payload.encode()).hexdigest(),
+            )
+        logger.error("A message of queue %s can't be read and was set aside: %s", row.key, error)
+        return 1
+
+    def put_back(self) -> int:
+        if not self._orm_alias():
+            return 0
+        from django.utils import timezone
+        from django_q.models import OrmQ
+
+        done = 0
+        for message in UnreadableMessage.objects.filter(put_back_at__isnull=True):
+            if _decoding_error(message.payload):
+                continue
+            with transaction.atomic():
+                mine = UnreadableMessage.objects.filter(pk=message.pk, put_back_at__isnull=True)
+                if mine.update(put_back_at=timezone.now()):
+                    OrmQ.objects.using(self._orm_alias()).create(
+                        key=message.queue_name, payload=message.payload, lock=timezone.now()
+                    )
+                    done += 1
+        return done
+
     def worker_environment(self, queue: str) -> dict[str, str]:
         return {"Q_CLUSTER_NAME": self.cluster(queue)}
 
@@ -69,6 +124,22 @@ class Q2Queue(BaseQueue):
     def _orm_alias(self) -> str | None:
         conf = getattr(settings, "Q_CLUSTER", None) or {}
         return conf.get("orm")
+
+
+def _decoding_error(payload: str) -> str:
+    """Why django-q2's pusher would die of this payload; "" when it can be read.
+
+    A wrong signature or type is not meant: these the pusher throws away by itself.
+    """
+    from django_q.signing import BadSignature, SignedPackage
+
+    try:
+        SignedPackage.loads(payload)
+    except (TypeError, BadSignature):
+        return ""
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:500]
+    return ""
 
 
 def _jobs_database() -> str:

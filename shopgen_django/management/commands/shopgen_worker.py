@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -19,6 +20,9 @@ class Command(BaseCommand):
         "stalls, and stops within half a minute on SIGTERM or Ctrl-C without losing a job."
     )
 
+    # Only shopgen's own checks are run, in the supervisor: the others import the whole site, which workers don't need.
+    requires_system_checks = []
+
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--queues",
@@ -33,11 +37,15 @@ class Command(BaseCommand):
         if options["serve"]:
             self._serve(options["serve"], options["verbosity"])
             return
-        from shopgen_django.jobs.supervisor import Supervisor
+        from shopgen_django.checks import TAG
+        from shopgen_django.jobs.supervisor import Chore, Supervisor
+        from shopgen_django.services.retention import apply_retention
 
+        self.check(tags=[TAG])
         Supervisor(
             self._queues(options["queues"]), until_idle=options["until_idle"], say=self._say,
             verbosity=options["verbosity"],
+            chores=[Chore(run=apply_retention, seconds=3600.0, due=time.monotonic() + 600.0)],
         ).run()
 
     def _queues(self, text: str | None) -> list[str]:

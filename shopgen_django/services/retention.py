@@ -1,0 +1,137 @@
+"""What is kept for how long: ``SHOPGEN["RETENTION"]``. None for a key keeps that kind for ever."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db import models, transaction
+from django.db.models import ProtectedError
+from django.db.models.functions import Now
+
+from shopgen_django.conf import app_settings
+from shopgen_django.jobs.files import sweep_files
+from shopgen_django.models import (
+    ImageKind,
+    ImageState,
+    Job,
+    JobState,
+    MetricPoint,
+    ProductImage,
+    RunState,
+    UnreadableMessage,
+)
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """How many rows and files of each kind went."""
+
+    jobs: int
+    images: int
+    metric_points: int
+    messages: int
+    files: int
+
+
+def apply_retention(*, dry_run: bool = False) -> Removed:
+    """Delete what has been kept long enough. Safe to run at any time and twice at once.
+
+    ``dry_run`` only counts (files without a row are not counted then). Rejected pictures that a remaining job was made
+    from stay until that job goes.
+    """
+    jobs = _old_jobs()
+    images = _old_images()
+    points = _old_points()
+    messages = _old_messages()
+    if dry_run:
+        return Removed(
+            jobs=jobs.count(), images=images.count(), metric_points=points.count(), messages=messages.count(), files=0
+        )
+    return Removed(
+        jobs=_delete(jobs), images=sum(_delete_image(image) for image in _one_by_one(images)),
+        metric_points=_delete(points), messages=_delete(messages), files=sweep_files(),
+    )
+
+
+def _older(field: str, key: str) -> dict[str, Any] | None:
+    days = app_settings.RETENTION[key]
+    return None if days is None else {f"{field}__lt": Now() - timedelta(days=float(days))}
+
+
+def _old_jobs() -> models.QuerySet[Job]:
+    found = Job.objects.none()
+    finished, failed = _older("finished_at", "FINISHED_JOBS_DAYS"), _older("finished_at", "FAILED_JOBS_DAYS")
+    if finished is not None:
+        found = found | Job.objects.filter(state__in=(JobState.SUCCEEDED, JobState.CANCELLED), **finished)
+    if failed is not None:
+        found = found | Job.objects.filter(state=JobState.FAILED, **failed)
+    return found
+
+
+def _old_images() -> models.QuerySet[ProductImage]:
+    limit = _older("updated_at", "REJECTED_IMAGES_DAYS")
+    if limit is None:
+        return ProductImage.objects.none()
+    return ProductImage.objects.filter(kind=ImageKind.RESULT, state=ImageState.REJECTED, **limit)
+
+
+def _old_points() -> models.QuerySet[MetricPoint]:
+    limit = _older("run__finished_at", "METRIC_POINTS_DAYS")
+    if limit is None:
+        return MetricPoint.objects.none()
+    return MetricPoint.objects.filter(**limit).exclude(run__state=RunState.RUNNING)
+
+
+def _old_messages() -> models.QuerySet[UnreadableMessage]:
+    limit = _older("set_aside_at", "FAILED_JOBS_DAYS")
+    return UnreadableMessage.objects.none() if limit is None else UnreadableMessage.objects.filter(**limit)
+
+
+def _delete(rows: models.QuerySet[Any]) -> int:
+    """Delete in batches, so that no transaction is long; the number of these rows (not of what hangs on them)."""
+    removed = 0
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:BATCH]):
+        batch = rows.model._default_manager.filter(pk__in=keys)
+        _total, by_kind = batch.delete()
+        gone = by_kind.get(rows.model._meta.label, 0)
+        if not gone:
+            break
+        removed += gone
+    return removed
+
+
+def _one_by_one(images: models.QuerySet[ProductImage]) -> Iterator[ProductImage]:
+    after = None
+    while True:
+        page = images.order_by("pk") if after is None else images.order_by("pk").filter(pk__gt=after)
+        batch = list(page[:BATCH])
+        if not batch:
+            return
+        yield from batch
+        after = batch[-1].pk
+
+
+def _delete_image(image: ProductImage) -> int:
+    """Row first, file after the commit: a crash between leaves a file that the sweep finds, never a row without one."""
+    storage, name = image.file.storage, str(image.file.name)
+    try:
+        with transaction.atomic():
+            # Locked and looked at once more: somebody may have approved it since.
+            rows = ProductImage.objects.filter(pk=image.pk, state=ImageState.REJECTED)
+            if not rows.delete()[0]:
+                return 0
+    except ProtectedError:
+        return 0
+    try:
+        storage.delete(name)
+    except OSError:
+        logger.warning("The file %s could not be removed; the sweep of the files tries again.", name, exc_info=True)
+    return 1
