@@ -1,0 +1,133 @@
+"""Decoding in a child process: the same answers, and walls that hold."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from shopgen_django.imaging.intake import IntakeError, IntakeLimits, normalise, normalise_bounded
+
+from . import hostile as make
+
+needs_limits = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address-space limits need Linux")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [make.jpeg(exif=make.exif(6)), make.palette_png(clear=True), make.grey16_png(30000), make.webp()],
+    ids=["jpeg", "palette png", "16-bit png", "webp"],
+)
+def test_the_child_gives_the_same_picture(data: bytes) -> None:
+    assert normalise_bounded(data) == normalise(data)
+
+
+def test_the_child_passes_refusals_on() -> None:
+    with pytest.raises(IntakeError) as refusal:
+        normalise_bounded(make.jpeg()[:-2])
+    assert refusal.value.code == "corrupt"
+    with pytest.raises(IntakeError) as refusal:
+        normalise_bounded(make.jpeg(), IntakeLimits(max_bytes=100))
+    assert refusal.value.code == "too_large"
+
+
+def test_too_little_time_is_answered() -> None:
+    with pytest.raises(IntakeError) as refusal:
+        normalise_bounded(make.jpeg(), IntakeLimits(decode_seconds=0.001))
+    assert refusal.value.code == "decode_limit"
+
+
+@needs_limits
+def test_too_little_memory_is_answered() -> None:
+    """A picture of 36 megapixels needs over 100 MiB; a start of Python with Pillow needs less than is given here."""
+    data = make.black_png(6000, 6000)
+    with pytest.raises(IntakeError) as refusal:
+        normalise_bounded(data, IntakeLimits(decode_bytes=100 * 2**20))
+    assert refusal.value.code == "decode_limit"
+    assert normalise_bounded(make.jpeg(), IntakeLimits(decode_bytes=100 * 2**20)).format == "JPEG"
+
+
+@needs_limits
+def test_the_largest_picture_allowed_fits_the_memory_given() -> None:
+    result = normalise_bounded(make.black_png(7000, 7100))
+    assert (result.width, result.height) == (4038, 4096)
+
+
+def test_a_child_that_fails_for_its_own_reasons_says_so(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho no module named so >&2\nexit 3\n")
+    python.chmod(0o755)
+    with pytest.raises(RuntimeError, match="status 3: no module named so"):
+        normalise_bounded(make.jpeg(), executable=str(python))
+
+
+def test_a_decoder_that_crashes_is_a_refusal(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    python.chmod(0o755)
+    with pytest.raises(IntakeError) as refusal:
+        normalise_bounded(make.jpeg(), executable=str(python))
+    assert refusal.value.code == "decode_limit"
+
+
+def test_the_child_sees_no_secret_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_KEY", "do not pass on")
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nenv >&2\nexit 3\n")
+    python.chmod(0o755)
+    with pytest.raises(RuntimeError) as failure:
+        normalise_bounded(make.jpeg(), executable=str(python))
+    assert "PYTHONPATH" in str(failure.value)
+    assert "do not pass on" not in str(failure.value)
+
+
+def test_looking_at_a_file_loads_no_heavy_library() -> None:
+    """The web process inspects uploads: it must not pay for NumPy, OpenCV or Django to do so."""
+    program = textwrap.dedent(
+        """
+        import sys
+        from shopgen_django.imaging.intake import inspect
+        inspect(sys.stdin.buffer)
+        heavy = {"cv2", "numpy", "torch", "django", "multiprocessing"} & set(sys.modules)
+        sys.exit(f"loaded {sorted(heavy)}" if heavy else 0)
+        """
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program],
+        input=make.png(),
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).resolve().parents[2],
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert child.returncode == 0, child.stderr.decode()
+
+
+@needs_limits
+def test_a_bomb_is_refused_within_little_memory() -> None:
+    """Looking at a text bomb of 100 MB and at a header of 4 gigapixels succeeds in 100 MiB of address space."""
+    program = textwrap.dedent(
+        """
+        import resource, sys
+        from shopgen_django.imaging.intake import inspect, IntakeError
+        resource.setrlimit(resource.RLIMIT_AS, (100 * 2**20, 100 * 2**20))
+        try:
+            inspect(sys.stdin.buffer)
+        except IntakeError as refusal:
+            print(refusal.code)
+        """
+    )
+    bomb = make.with_png_chunks(make.chunk(b"zTXt", b"k\x00\x00" + make.zeros_packed(100 * 2**20)))
+    for data, code in [(bomb, "corrupt"), (make.png_header(65535, 65535), "too_many_pixels")]:
+        child = subprocess.run(
+            [sys.executable, "-c", program],
+            input=data,
+            capture_output=True,
+            check=True,
+            cwd=Path(__file__).resolve().parents[2],
+        )
+        assert child.stdout.decode().strip() == code
