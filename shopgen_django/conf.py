@@ -58,7 +58,17 @@ DEFAULTS: dict[str, Any] = {
         "EXPIRE_SECONDS": None,  # a job that waited longer than this is expired; None: never
     },
     "BUDGETS": {},
-    "API": {"JOBS_PER_MINUTE": 600, "READS_PER_MINUTE": 6000, "PAGE_SIZE": 50, "MAX_PAGE_SIZE": 100},
+    "API": {
+        # Per user. A batch counts as many jobs as it queues.
+        "JOBS_PER_MINUTE": 600,
+        "UPLOADS_PER_MINUTE": 120,
+        "WRITES_PER_MINUTE": 600,
+        "READS_PER_MINUTE": 6000,
+        "PAGE_SIZE": 50,
+        "MAX_PAGE_SIZE": 100,
+        "MAX_BODY_BYTES": 1024 * 1024,
+        "BATCH_ITEMS": 500,
+    },
     "RETENTION": {
         "FINISHED_JOBS_DAYS": 30,
         "FAILED_JOBS_DAYS": 180,

@@ -1,5 +1,38 @@
+"""Routes. Every address is under ``v1/``; a change that breaks clients gets a ``v2/`` beside it."""
+
 from __future__ import annotations
 
-from django.urls import URLPattern, URLResolver
+from django.urls import URLPattern, URLResolver, include, path, re_path
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from .views.fallback import UnknownRoute
+from .views.images import ImageViewSet
+from .views.jobs import JobViewSet
+from .views.models import ModelViewSet, TrainingRunViewSet
+from .views.operations import OperationViewSet
+
+app_name = "shopgen-api"
+
+v1: list[URLPattern | URLResolver] = [
+    path("operations/", OperationViewSet.as_view({"get": "list"}), name="operation-list"),
+    path("operations/<slug:name>/", OperationViewSet.as_view({"get": "retrieve"}), name="operation-detail"),
+    path("images/", ImageViewSet.as_view({"get": "list", "post": "create"}), name="image-list"),
+    path("images/<uuid:pk>/", ImageViewSet.as_view({"get": "retrieve"}), name="image-detail"),
+    path("images/<uuid:pk>/lineage/", ImageViewSet.as_view({"get": "lineage"}), name="image-lineage"),
+    path("images/<uuid:pk>/content/", ImageViewSet.as_view({"get": "content"}), name="image-content"),
+    path("images/<uuid:pk>/review/", ImageViewSet.as_view({"post": "review"}), name="image-review"),
+    path("images/<uuid:pk>/publish/", ImageViewSet.as_view({"post": "publish"}), name="image-publish"),
+    path("images/<uuid:pk>/withdraw/", ImageViewSet.as_view({"post": "withdraw"}), name="image-withdraw"),
+    path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="job-list"),
+    path("jobs/<uuid:pk>/", JobViewSet.as_view({"get": "retrieve"}), name="job-detail"),
+    path("jobs/<uuid:pk>/cancel/", JobViewSet.as_view({"post": "cancel"}), name="job-cancel"),
+    path("jobs/<uuid:pk>/retry/", JobViewSet.as_view({"post": "retry"}), name="job-retry"),
+    path("models/", ModelViewSet.as_view({"get": "list"}), name="model-list"),
+    path("models/<uuid:pk>/", ModelViewSet.as_view({"get": "retrieve"}), name="model-detail"),
+    path("models/<uuid:pk>/activate/", ModelViewSet.as_view({"post": "activate"}), name="model-activate"),
+    path("training-runs/", TrainingRunViewSet.as_view({"get": "list"}), name="run-list"),
+    path("training-runs/<uuid:pk>/", TrainingRunViewSet.as_view({"get": "retrieve"}), name="run-detail"),
+    path("training-runs/<uuid:pk>/points/", TrainingRunViewSet.as_view({"get": "points"}), name="run-points"),
+    re_path(r"", UnknownRoute.as_view(dict.fromkeys(UnknownRoute.methods, "unknown")), name="unknown"),
+]
+
+urlpatterns: list[URLPattern | URLResolver] = [path("v1/", include(v1))]

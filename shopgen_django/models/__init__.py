@@ -16,6 +16,7 @@ from .choices import (
 )
 from .images import Measurement, ProductImage, Publication, Review
 from .jobs import Job, JobInput
+from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
 from .workers import UnreadableMessage, WorkerBeat
 
@@ -35,6 +36,7 @@ __all__ = [
     "ModelVersion",
     "ProductImage",
     "Publication",
+    "RateWindow",
     "Review",
     "ReviewDecision",
     "RunState",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import IO, Any
 
 from django.db import transaction
@@ -42,7 +41,7 @@ def import_picture(
 
     Raises InvalidParameters with the intake's stable code, ProductNotFound, StorageFull, NotAllowed.
     """
-    from shopgen_django.imaging.intake import IntakeError, normalise
+    from shopgen_django.imaging.intake import IntakeError, inspect, normalise_bounded
 
     if user is not None and not user.has_perm("shopgen.add_productimage"):
         raise NotAllowed(_("You may not add pictures."))
@@ -53,7 +52,11 @@ def import_picture(
         product = get_catalogue(alias).get(key)
         product_label, category = product.title, category or product.category
     try:
-        picture = normalise(source if not isinstance(source, bytes) else BytesIO(source), intake_limits())
+        limits = intake_limits()
+        content = source if isinstance(source, bytes) else source.read(limits.max_bytes + 1)
+        inspect(content, limits)  # most refusals need no child process
+        # The decoder runs in a child with a time and a memory limit: this may be a web process.
+        picture = normalise_bounded(content, limits)
     except IntakeError as error:
         raise InvalidParameters(
             f"{error.message} {error.hint}".strip(), code=error.code, fields={"file": [error.message]}
@@ -63,11 +66,11 @@ def import_picture(
     ).first()
     if known is not None and private_storage().exists(str(known.file.name)):
         return known
-    name = save_bytes(source_name(picture.sha256, picture.format), picture.content)
+    name = save_bytes(source_name(picture.sha256, picture.format), picture.data)
     image = ProductImage(
         kind=ImageKind.SOURCE, catalogue=alias, object_pk=key, product_label=product_label[:255],
         category=category[:100], file=name, sha256=picture.sha256, format=picture.format,
-        width=picture.width, height=picture.height, bytes=len(picture.content), alt_text=alt_text[:500],
+        width=picture.width, height=picture.height, bytes=len(picture.data), alt_text=alt_text[:500],
         digital_source=digital_source, created_by=user if getattr(user, "pk", None) else None,
         content_type=_content_type(alias) if key else None,
     )

@@ -1,0 +1,164 @@
+"""The operations of the API in words: one entry per route and method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+
+from .serializers.images import (
+    ImageDetailSerializer,
+    ImageSerializer,
+    LineageSerializer,
+    PublicationSerializer,
+    PublishRequestSerializer,
+    ReviewRequestSerializer,
+    UploadSerializer,
+    WithdrawRequestSerializer,
+)
+from .serializers.jobs import JobCreateSerializer, JobSerializer
+from .serializers.models import (
+    MetricPointSerializer,
+    ModelSerializer,
+    OperationSerializer,
+    TrainingRunSerializer,
+)
+
+_JSON = ("application/json",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One operation. ``responses``: status -> (serializer or None, text); ``errors``: further statuses."""
+
+    id: str
+    tag: str
+    summary: str
+    responses: Mapping[int, tuple[Any, str]]
+    description: str = ""
+    request: Any = None
+    errors: tuple[int, ...] = ()
+    parameters: tuple[OpenApiParameter, ...] = ()
+    headers: tuple[str, ...] = ()
+    paged: bool = False
+    media_types: tuple[str, ...] = field(default=_JSON)
+
+
+_COMMON = (401, 403, 429)
+_OBJECT = (401, 403, 404, 429)
+
+
+def _list(name: str, tag: str, summary: str, kind: Any, description: str = "", **more: Any) -> Described:
+    more.setdefault("errors", (400, *_COMMON))
+    return Described(
+        id=name, tag=tag, summary=summary, description=description, responses={200: (kind, "One page.")}, paged=True,
+        **more,
+    )
+
+
+def _detail(name: str, tag: str, summary: str, kind: Any, description: str = "") -> Described:
+    return Described(
+        id=name, tag=tag, summary=summary, description=description, headers=("ETag",), errors=_OBJECT,
+        responses={200: (kind, ""), 304: (None, "Not changed since the ETag in If-None-Match.")},
+    )
+
+
+_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER,
+    description="1 to 255 printable characters of the client's choice. Sent again with the same body it gives the "
+    "same answer and queues nothing; with another body it is refused (409).",
+)
+_NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The operation's name.")
+_AFTER = OpenApiParameter("after", int, description="Only points beyond this number of images seen.")
+
+OPERATIONS: dict[tuple[str, str], Described] = {
+    ("OperationViewSet", "list"): _list(
+        "operations_list", "operations", "What a job can do", OperationSerializer(many=True), errors=_COMMON
+    ),
+    ("OperationViewSet", "retrieve"): Described(
+        id="operations_retrieve", tag="operations", summary="One operation with the JSON schema of its parameters",
+        responses={200: (OperationSerializer, "")}, errors=_OBJECT, parameters=(_NAME,),
+    ),
+    ("ImageViewSet", "list"): _list(
+        "images_list", "images", "Pictures", ImageSerializer(many=True),
+        "Callers see the pictures that they made; with the permission `view_productimage` everybody's.",
+    ),
+    ("ImageViewSet", "create"): Described(
+        id="images_upload", tag="images", summary="Upload a photo", request={"multipart/form-data": UploadSerializer},
+        description="The file is examined before it is decoded, decoded within a time and a memory limit, and "
+        "encoded anew without metadata. A refused picture leaves nothing behind. The same picture for the same "
+        "product is stored once: its existing row comes back.",
+        responses={201: (ImageDetailSerializer, "Stored.")}, errors=(400, *_OBJECT, 409, 413, 422, 507),
+        headers=("Location",),
+    ),
+    ("ImageViewSet", "retrieve"): _detail(
+        "images_retrieve", "images", "One picture with its reviews and publications", ImageDetailSerializer
+    ),
+    ("ImageViewSet", "lineage"): Described(
+        id="images_lineage", tag="images", summary="What it was made from, and what was made from it",
+        responses={200: (LineageSerializer, "")}, errors=_OBJECT,
+    ),
+    ("ImageViewSet", "content"): Described(
+        id="images_content", tag="images", summary="The picture file itself",
+        responses={200: (OpenApiTypes.BINARY, "The bytes."), 304: (None, "Not changed.")}, errors=(*_OBJECT, 410),
+        headers=("ETag",), media_types=("image/png", "image/jpeg", "image/webp"),
+    ),
+    ("ImageViewSet", "review"): Described(
+        id="images_review", tag="images", summary="Approve or reject a picture that waits for review",
+        request=ReviewRequestSerializer, responses={200: (ImageDetailSerializer, "")}, errors=(400, *_OBJECT, 409),
+    ),
+    ("ImageViewSet", "publish"): Described(
+        id="images_publish", tag="images", summary="Put an approved picture into the shop",
+        request=PublishRequestSerializer, responses={201: (PublicationSerializer, "It stands in the shop.")},
+        errors=(400, *_OBJECT, 409, 410, 422, 507),
+    ),
+    ("ImageViewSet", "withdraw"): Described(
+        id="images_withdraw", tag="images", summary="Take a published picture back",
+        description="What stood there before comes back; `withdraw_outcome` says what happened to the shop.",
+        request=WithdrawRequestSerializer, responses={200: (PublicationSerializer, "")},
+        errors=(400, *_OBJECT, 409, 422),
+    ),
+    ("JobViewSet", "list"): _list(
+        "jobs_list", "jobs", "Jobs", JobSerializer(many=True),
+        "Callers see their own jobs; with the permission `view_job` everybody's.",
+    ),
+    ("JobViewSet", "create"): Described(
+        id="jobs_create", tag="jobs", summary="Queue a job", request=JobCreateSerializer,
+        description="`params` is a free object here: its JSON schema depends on the operation and stands under "
+        "`/operations/{name}/`.",
+        responses={202: (JobSerializer, "Queued; follow `status_url`.")}, errors=(400, *_OBJECT, 409, 413),
+        parameters=(_KEY,), headers=("Location",),
+    ),
+    ("JobViewSet", "retrieve"): _detail(
+        "jobs_retrieve", "jobs", "One job", JobSerializer,
+        "Poll with If-None-Match: 304 costs little and says that nothing has changed.",
+    ),
+    ("JobViewSet", "cancel"): Described(
+        id="jobs_cancel", tag="jobs", summary="Cancel a job",
+        responses={200: (JobSerializer, "Cancelled."), 202: (JobSerializer, "Running: it stops at its next step.")},
+        errors=(*_OBJECT, 409),
+    ),
+    ("JobViewSet", "retry"): Described(
+        id="jobs_retry", tag="jobs", summary="Queue a failed or cancelled job again",
+        responses={202: (JobSerializer, "Queued.")}, errors=(*_OBJECT, 409), headers=("Location",),
+    ),
+    ("ModelViewSet", "list"): _list("models_list", "models", "Model versions", ModelSerializer(many=True)),
+    ("ModelViewSet", "retrieve"): _detail("models_retrieve", "models", "One model version", ModelSerializer),
+    ("ModelViewSet", "activate"): Described(
+        id="models_activate", tag="models", summary="Make it the active version of its purpose and category",
+        responses={200: (ModelSerializer, "")}, errors=(*_OBJECT, 409),
+    ),
+    ("TrainingRunViewSet", "list"): _list(
+        "training_runs_list", "training runs", "Training runs", TrainingRunSerializer(many=True)
+    ),
+    ("TrainingRunViewSet", "retrieve"): _detail(
+        "training_runs_retrieve", "training runs", "One training run", TrainingRunSerializer
+    ),
+    ("TrainingRunViewSet", "points"): _list(
+        "training_runs_points", "training runs", "Its figures over time", MetricPointSerializer(many=True),
+        parameters=(_AFTER,), errors=(400, *_OBJECT),
+    ),
+}
