@@ -26,6 +26,7 @@ def put(row: models.Model, field: str, filename: str, content: File[bytes]) -> s
     The storage picks a free name, so no file is overwritten. Raises :class:`PublishError` or :class:`StorageFull`.
     """
     content.seek(0)
+    content.name = content.name or filename  # without a name, an ImageField takes it for empty and measures nothing
     file: FieldFile = getattr(row, field)
     try:
         file.save(filename, content, save=False)
