@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from example_project.processes import ChildEnded, Children, free_port, last_line
 from example_project.shop_client import Answer, ShopClient
 
 PROJECT = Path(__file__).resolve().parent
+API = "/shopgen/api/v1"
 MANAGE = PROJECT.parent / "manage.py"
 LOGIN = ("admin", "admin")
 SKU = "dress-01"
@@ -169,7 +171,7 @@ def log_in(demo: Demo) -> str:
 
 def find_product(demo: Demo) -> str:
     demo.product = shop_page(demo)
-    expect(demo.client.get("/shopgen/api/models/"), 200)
+    expect(demo.client.get(f"{API}/models/"), 200)
     return f"“{demo.product['title']}” shows {demo.product['picture']}"
 
 
@@ -181,8 +183,8 @@ def queue_generate(demo: Demo) -> str:
         "object_pk": demo.product["pk"],
     }
     key = f"demo-{uuid.uuid4()}"
-    answer = expect(demo.client.post("/shopgen/api/jobs/", body, idempotency_key=key), 202)
-    again = demo.client.post("/shopgen/api/jobs/", body, idempotency_key=key)
+    answer = expect(demo.client.post(f"{API}/jobs/", body, idempotency_key=key), 202)
+    again = demo.client.post(f"{API}/jobs/", body, idempotency_key=key)
     if again.json.get("id") != answer.json["id"]:
         raise StepFailed(f"The same request with the same Idempotency-Key made another job: {again.text}")
     demo.job = answer.json
@@ -192,17 +194,17 @@ def queue_generate(demo: Demo) -> str:
 def wait_for_job(demo: Demo) -> str:
     deadline = time.monotonic() + 240
     while True:
-        job = expect(demo.client.get(f"/shopgen/api/jobs/{demo.job['id']}/"), 200).json
+        job = expect(demo.client.get(f"{API}/jobs/{demo.job['id']}/"), 200).json
         if job["state"] == "succeeded":
             break
         if job["state"] in {"failed", "cancelled"}:
-            raise StepFailed(f"The job is {job['state']}: {job.get('error_code')} {job.get('error_detail', '')}")
+            raise StepFailed(f"The job is {job['state']}: {job.get('error')}")
         demo.children.require_running()
         if time.monotonic() > deadline:
             words = last_lines(demo.var / "worker.log")
             raise StepFailed(f"The job is still {job['state']} after four minutes. The worker's last words:\n{words}")
         time.sleep(0.5)
-    found = expect(demo.client.get(f"/shopgen/api/images/?job={demo.job['id']}&state=in_review"), 200).json["results"]
+    found = expect(demo.client.get(f"{API}/images/?job={demo.job['id']}&state=in_review"), 200).json["results"]
     if len(found) != 4:
         raise StepFailed(f"4 pictures should wait for review, {len(found)} do.")
     demo.images = found
@@ -218,16 +220,16 @@ def look_at_picture(demo: Demo) -> str:
 
 def approve(demo: Demo) -> str:
     image = demo.images[0]["id"]
-    refused = demo.client.post(f"/shopgen/api/images/{image}/publish/", {})
+    refused = demo.client.post(f"{API}/images/{image}/publish/", {})
     if refused.status < 400:
         raise StepFailed("A picture that nobody had approved could be published.")
-    expect(demo.client.post(f"/shopgen/api/images/{image}/review/", {"decision": "approved"}), 200)
+    expect(demo.client.post(f"{API}/images/{image}/review/", {"decision": "approved"}), 200)
     return f"picture {image} (before that, publishing it was refused with {refused.status})"
 
 
 def publish(demo: Demo) -> str:
     image = demo.images[0]["id"]
-    expect(demo.client.post(f"/shopgen/api/images/{image}/publish/", {"placement": "main"}), 200, 201)
+    expect(demo.client.post(f"{API}/images/{image}/publish/", {"placement": "main"}), 200, 201)
     now = shop_page(demo)
     if now["picture"] == demo.product["picture"]:
         raise StepFailed(f"The shop still shows {now['picture']}.")
@@ -237,7 +239,7 @@ def publish(demo: Demo) -> str:
 
 def withdraw(demo: Demo) -> str:
     image = demo.images[0]["id"]
-    expect(demo.client.post(f"/shopgen/api/images/{image}/withdraw/", {}), 200)
+    expect(demo.client.post(f"{API}/images/{image}/withdraw/", {}), 200)
     now = shop_page(demo)
     if now != demo.product:
         raise StepFailed(f"The shop shows {now}, before publishing it was {demo.product}.")
@@ -274,7 +276,7 @@ def shop_page(demo: Demo) -> dict[str, str]:
 
 
 def picture_bytes(demo: Demo, image: dict[str, Any]) -> bytes:
-    return expect(demo.client.get(image["file_url"]), 200).content
+    return expect(demo.client.get(image["content_url"]), 200).content
 
 
 def require_provenance(content: bytes) -> None:
@@ -308,8 +310,8 @@ def run_step(demo: Demo, label: str, step: Callable[[Demo], str]) -> bool:
         detail, word = step(demo), "ok"
     except (StepFailed, ChildEnded) as error:
         detail, word = str(error), "failed"
-    except OSError as error:
-        detail, word = f"{type(error).__name__}: {error}", "failed"
+    except Exception:  # an answer of another shape than expected: told like every other failure, with the place
+        detail, word = f"unexpected:\n{tail(traceback.format_exc())}", "failed"
     print(f"{word:<7}{time.monotonic() - started:6.1f} s  {detail}", flush=True)
     return word == "ok"
 
@@ -350,7 +352,7 @@ def serve(demo: Demo) -> None:
         f"\nThe shop        {base}/product/{SKU}/\n"
         f"The admin       {base}/admin/     login {user} / {password}\n"
         f"To review       {base}/admin/shopgen/productimage/?state__exact=in_review\n"
-        f"The HTTP API    {base}/shopgen/api/schema/\n"
+        f"The HTTP API    {base}{API}/schema/\n"
         f"Contact sheet   {demo.sheet}\n\n"
         "Ctrl-C stops the web server and the worker. make demo starts them again, without training anew.",
         flush=True,
