@@ -1,0 +1,186 @@
+"""The engine under fire: real workers in processes of their own, killed, stopped and told to stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from .shop import Shop, descendants, kill, still_alive
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def test_worker_runs_everything_once_and_leaves_nothing_behind(shop: Shop) -> None:
+    shop.submit(6, steps=2)
+    worker = shop.start_worker("--until-idle")
+    assert worker.wait(60) == 0, shop.log()
+    assert shop.states() == {"succeeded": 6}
+    assert sorted(note[0] for note in shop.notes() if note[1] == "end") == [f"t{number}" for number in range(6)]
+    assert shop.sql("SELECT count(*) FROM shopgen_workerbeat") == [(0,)]
+    assert shop.sql("SELECT count(*) FROM django_q_ormq") == [(0,)]
+
+
+def test_kill_9_of_a_busy_worker(shop: Shop) -> None:
+    """The job starts again at once, because the machine's other processes see that the worker is dead."""
+    shop.submit(4, steps=20, pause=0.1)
+    shop.start_worker()
+    for _round in range(2):
+        victim = shop.wait(shop.busy_pids, seconds=40, what="a worker is busy")[0]
+        time.sleep(1.3)
+        kill(victim)
+        shop.wait(lambda pid=victim: pid not in shop.busy_pids(), seconds=20, what="the dead worker's job is taken")
+    shop.wait(lambda: shop.all_in("succeeded"), seconds=60, what="all jobs succeed")
+    assert shop.states() == {"succeeded": 4}
+    outcomes = [[line["outcome"] for line in _json(history)] for (history,) in shop.jobs("history")]
+    assert sum(line.count("succeeded") for line in outcomes) == 4
+    assert 1 <= sum(line.count("lost") for line in outcomes) <= 2
+
+
+def test_job_that_kills_its_worker_fails_with_the_reason_and_others_go_on(shop: Shop) -> None:
+    shop.submit(1, mode="kill")
+    shop.submit(3)
+    worker = shop.start_worker("--until-idle")
+    assert worker.wait(90) == 0, shop.log()
+    assert shop.states() == {"succeeded": 3, "failed": 1}
+    [(code, attempt, detail)] = shop.sql(
+        "SELECT error_code, attempt, error_detail FROM shopgen_job WHERE state = 'failed'"
+    )
+    assert (code, attempt) == ("worker_lost", 2)
+    assert "its worker died" in detail
+
+
+def test_idle_worker_killed(sqlite_shop: Shop) -> None:
+    """django-q2 alone then does nothing for ever; the supervisor restarts the group."""
+    shop = sqlite_shop
+    shop.submit(1)
+    worker = shop.start_worker()
+    shop.wait(lambda: shop.all_in("succeeded"), seconds=40, what="the first job succeeds")
+    for pid in shop.idle_worker_pids(worker):
+        kill(pid)
+    shop.submit(2)
+    shop.wait(lambda: shop.all_in("succeeded"), seconds=120, what="jobs move again", every=0.5)
+    assert worker.poll() is None
+
+
+@pytest.mark.parametrize("whole_group", [False, True], ids=["main process", "process group"])
+def test_sigterm_gives_running_jobs_back_without_using_an_attempt(sqlite_shop: Shop, whole_group: bool) -> None:
+    shop = sqlite_shop
+    shop.env["SHOPGEN_TEST_GRACE"] = "3"
+    shop.submit(3, steps=600, pause=0.1)
+    worker = shop.start_worker()
+    shop.wait(lambda: len(shop.busy_pids()) == 2, seconds=40, what="two jobs run")
+    below = descendants(worker.pid)
+    (os.killpg if whole_group else os.kill)(worker.pid, signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert still_alive(below) == []
+    rows = sorted(shop.jobs("state, attempt, max_attempts"))
+    assert rows == [("queued", 0, 3), ("queued", 1, 4), ("queued", 1, 4)]
+
+
+def test_second_sigterm_stops_at_once(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
+    shop.env["SHOPGEN_TEST_GRACE"] = "120"
+    shop.submit(1, steps=1, pause=300)
+    worker = shop.start_worker()
+    shop.wait(shop.busy_pids, seconds=40, what="a job runs")
+    worker.send_signal(signal.SIGTERM)
+    shop.wait(lambda: "stopping" in shop.log(), seconds=10, what="the first signal was heard")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(30) == 0
+    assert shop.jobs("state, attempt, max_attempts") == [("queued", 1, 4)]
+
+
+def test_kill_9_of_the_supervisor_takes_all_workers_with_it(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
+    shop.submit(1, steps=600, pause=0.1)
+    worker = shop.start_worker()
+    shop.wait(shop.busy_pids, seconds=40, what="a job runs")
+    below = descendants(worker.pid)
+    assert len(below) >= 5
+    kill(worker.pid)
+    worker.wait()
+    shop.wait(lambda: not still_alive(below), seconds=20, what="no orphan is left")
+
+
+def test_unreadable_message_is_set_aside(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
+    shop.manage("shell", "--no-imports", "-c", _UNREADABLE)
+    shop.submit(2)
+    worker = shop.start_worker("--until-idle")
+    assert worker.wait(90) == 0, shop.log()
+    assert shop.states() == {"succeeded": 2}
+    shop.manage("shopgen_sweep")
+    [(queue, error)] = shop.sql("SELECT queue_name, error FROM shopgen_unreadablemessage")
+    assert queue == "shopgen-tests"
+    assert "ModuleNotFoundError" in error
+    assert shop.sql("SELECT count(*) FROM django_q_ormq") == [(0,)]
+
+
+_UNREADABLE = """
+from django.utils import timezone
+from django_q import core_signing
+from django_q.conf import Conf
+from django_q.models import OrmQ
+
+class Bad:
+    def dumps(self, obj):
+        return b"cshop_removed_by_a_deploy\\nGone\\n."
+
+payload = core_signing.dumps({}, key=Conf.SECRET_KEY, salt=Conf.PREFIX, serializer=Bad)
+OrmQ.objects.create(key=Conf.CLUSTER_NAME, payload=payload, lock=timezone.now())
+"""
+
+
+def test_worker_stopped_past_its_lease_writes_nothing_late(shop: Shop) -> None:
+    shop.env["SHOPGEN_TEST_WORKERS"] = "2"
+    shop.submit(1, steps=30, pause=0.1, outputs=1)
+    shop.start_worker()
+    [victim] = shop.wait(shop.busy_pids, seconds=40, what="the job runs")
+    time.sleep(0.5)
+    os.kill(victim, signal.SIGSTOP)
+    try:
+        shop.wait(lambda: victim not in shop.busy_pids(), seconds=40, what="the lease runs out")
+        shop.wait(lambda: shop.all_in("succeeded"), seconds=60, what="the second attempt succeeds")
+    finally:
+        if still_alive([victim]):
+            os.kill(victim, signal.SIGCONT)
+    shop.wait(lambda: "attempt 1: lost" in shop.log() or not still_alive([victim]), seconds=30, what="the late one ends")
+    [(state, attempt)] = shop.jobs("state, attempt")
+    assert (state, attempt) == ("succeeded", 2)
+    images = shop.sql("SELECT file FROM shopgen_productimage")
+    assert len(images) == 1
+    assert "/2/" in images[0][0]
+    files = [path for path in (shop.folder / "shopgen" / "files" / "results").rglob("*.png")]
+    assert len(files) == 1
+
+
+def test_job_longer_than_its_lease_runs_once(sqlite_shop: Shop) -> None:
+    """Silent for twice the lease: the heartbeat thread renews it."""
+    shop = sqlite_shop
+    shop.env |= {"SHOPGEN_TEST_LEASE": "3", "SHOPGEN_TEST_HEARTBEAT": "1"}
+    shop.submit(1, steps=1, pause=7, silent=True)
+    worker = shop.start_worker("--until-idle")
+    assert worker.wait(60) == 0
+    assert shop.jobs("state, attempt") == [("succeeded", 1)]
+    assert [note[1] for note in shop.notes()] == ["start", "end"]
+
+
+def test_health_command(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
+    before = shop.manage("shopgen_health", check=False)
+    assert before.returncode == 1
+    assert "No worker is running" in before.stdout
+    shop.start_worker()
+    shop.wait(lambda: shop.sql("SELECT count(*) FROM shopgen_workerbeat") == [(1,)], seconds=40, what="a beat")
+    after = shop.manage("shopgen_health", check=False)
+    assert after.returncode == 0, after.stdout
+    assert "cpu: ok. Idle." in after.stdout
+
+
+def _json(value: object) -> list[dict[str, str]]:
+    return json.loads(value) if isinstance(value, str) else value
+
