@@ -7,6 +7,7 @@ schema is asked for. Imported by :class:`shopgen_django.api.lazy.LazySchema`.
 from __future__ import annotations
 
 import json
+import threading
 from typing import Any
 
 from drf_spectacular.drainage import GENERATOR_STATS
@@ -52,6 +53,9 @@ CUSTOM_SETTINGS: dict[str, Any] = {
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums"],
     "ENUM_NAME_OVERRIDES": {},
 }
+
+# drf-spectacular keeps the settings and statistics of a generation in module globals.
+_generating = threading.Lock()
 
 _ERROR_TEXTS = {
     400: "The request is malformed or a value is not valid.",
@@ -186,7 +190,7 @@ def generate(server: str | None = None) -> dict[str, Any]:
     settings = dict(CUSTOM_SETTINGS)
     if server is not None:
         settings["SERVERS"] = [{"url": server}]
-    with patched_settings(settings):
+    with _generating, patched_settings(settings):
         schema = SchemaGenerator(patterns=urlpatterns).get_schema(request=None, public=True)
     plain: dict[str, Any] = json.loads(json.dumps(schema, default=str))
     return plain

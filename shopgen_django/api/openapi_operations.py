@@ -9,6 +9,7 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
+from .serializers.batch import BatchAnswerSerializer, BatchPlanSerializer, BatchSerializer
 from .serializers.images import (
     ImageDetailSerializer,
     ImageSerializer,
@@ -21,6 +22,7 @@ from .serializers.images import (
 )
 from .serializers.jobs import JobCreateSerializer, JobSerializer
 from .serializers.models import (
+    HealthSerializer,
     MetricPointSerializer,
     ModelSerializer,
     OperationSerializer,
@@ -132,6 +134,14 @@ OPERATIONS: dict[tuple[str, str], Described] = {
         responses={202: (JobSerializer, "Queued; follow `status_url`.")}, errors=(400, *_OBJECT, 409, 413),
         parameters=(_KEY,), headers=("Location",),
     ),
+    ("BatchViewSet", "create"): Described(
+        id="jobs_batch", tag="jobs", summary="Queue one operation over many pictures or products",
+        request=BatchSerializer, parameters=(_KEY,), headers=("Location",),
+        description="With `dry_run` nothing is written: the answer counts the jobs, estimates them and names every "
+        "item that can't be queued. Without it all jobs are queued or none.",
+        responses={200: (BatchPlanSerializer, "A dry run."), 202: (BatchAnswerSerializer, "Queued.")},
+        errors=(400, *_OBJECT, 409, 413, 422),
+    ),
     ("JobViewSet", "retrieve"): _detail(
         "jobs_retrieve", "jobs", "One job", JobSerializer,
         "Poll with If-None-Match: 304 costs little and says that nothing has changed.",
@@ -150,6 +160,10 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("ModelViewSet", "activate"): Described(
         id="models_activate", tag="models", summary="Make it the active version of its purpose and category",
         responses={200: (ModelSerializer, "")}, errors=(*_OBJECT, 409),
+    ),
+    ("HealthViewSet", "retrieve"): Described(
+        id="health_retrieve", tag="service", summary="Whether jobs are being worked on (staff only)",
+        responses={200: (HealthSerializer, "")}, errors=_COMMON,
     ),
     ("TrainingRunViewSet", "list"): _list(
         "training_runs_list", "training runs", "Training runs", TrainingRunSerializer(many=True)

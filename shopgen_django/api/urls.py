@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
+from .views.batch import BatchViewSet
 from .views.fallback import UnknownRoute
 from .views.images import ImageViewSet
 from .views.jobs import JobViewSet
 from .views.models import ModelViewSet, TrainingRunViewSet
 from .views.operations import OperationViewSet
+from .views.service import HealthViewSet, SchemaViewSet
 
 app_name = "shopgen-api"
 
@@ -23,6 +25,7 @@ v1: list[URLPattern | URLResolver] = [
     path("images/<uuid:pk>/publish/", ImageViewSet.as_view({"post": "publish"}), name="image-publish"),
     path("images/<uuid:pk>/withdraw/", ImageViewSet.as_view({"post": "withdraw"}), name="image-withdraw"),
     path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="job-list"),
+    path("jobs/batch/", BatchViewSet.as_view({"post": "create"}), name="job-batch"),
     path("jobs/<uuid:pk>/", JobViewSet.as_view({"get": "retrieve"}), name="job-detail"),
     path("jobs/<uuid:pk>/cancel/", JobViewSet.as_view({"post": "cancel"}), name="job-cancel"),
     path("jobs/<uuid:pk>/retry/", JobViewSet.as_view({"post": "retry"}), name="job-retry"),
@@ -32,6 +35,8 @@ v1: list[URLPattern | URLResolver] = [
     path("training-runs/", TrainingRunViewSet.as_view({"get": "list"}), name="run-list"),
     path("training-runs/<uuid:pk>/", TrainingRunViewSet.as_view({"get": "retrieve"}), name="run-detail"),
     path("training-runs/<uuid:pk>/points/", TrainingRunViewSet.as_view({"get": "points"}), name="run-points"),
+    path("health/", HealthViewSet.as_view({"get": "retrieve"}), name="health"),
+    path("schema/", SchemaViewSet.as_view({"get": "retrieve"}), name="schema"),
     re_path(r"", UnknownRoute.as_view(dict.fromkeys(UnknownRoute.methods, "unknown")), name="unknown"),
 ]
 

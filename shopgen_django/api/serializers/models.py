@@ -77,3 +77,20 @@ class MetricPointSerializer(ReadOnly):
     class Meta:
         model = MetricPoint
         fields = ("images_seen", "seconds", "values")
+
+
+class QueueHealthSerializer(serializers.Serializer[Any]):
+    queue = serializers.CharField()
+    ready = serializers.IntegerField(help_text="Jobs that wait for a worker.")
+    oldest_ready_seconds = serializers.FloatField(allow_null=True)
+    running = serializers.IntegerField()
+    lost = serializers.IntegerField(help_text="Jobs whose worker went away and that will be queued again.")
+    workers_alive = serializers.IntegerField()
+    last_beat_seconds = serializers.FloatField(allow_null=True)
+    ok = serializers.BooleanField()
+    status = serializers.CharField(help_text="One sentence for people.")
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    ok = serializers.BooleanField()
+    queues = QueueHealthSerializer(many=True)
