@@ -53,7 +53,7 @@ class Shop:
         request = json.dumps({"count": count, "params": params, "transport": transport})
         done = subprocess.run(
             [sys.executable, "-m", "tests.integration.submit", request], env=self.env, cwd=self.folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, timeout=300,
+            capture_output=True, check=False, timeout=300,
         )
         if done.returncode:
             raise RuntimeError(done.stderr)

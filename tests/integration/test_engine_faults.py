@@ -148,13 +148,14 @@ def test_worker_stopped_past_its_lease_writes_nothing_late(shop: Shop) -> None:
     finally:
         if still_alive([victim]):
             os.kill(victim, signal.SIGCONT)
-    shop.wait(lambda: "attempt 1: lost" in shop.log() or not still_alive([victim]), seconds=30, what="the late one ends")
+    ended = lambda: "attempt 1: lost" in shop.log() or not still_alive([victim])  # noqa: E731
+    shop.wait(ended, seconds=30, what="the late one ends")
     [(state, attempt)] = shop.jobs("state, attempt")
     assert (state, attempt) == ("succeeded", 2)
     images = shop.sql("SELECT file FROM shopgen_productimage")
     assert len(images) == 1
     assert "/2/" in images[0][0]
-    files = [path for path in (shop.folder / "shopgen" / "files" / "results").rglob("*.png")]
+    files = list((shop.folder / "shopgen" / "files" / "results").rglob("*.png"))
     assert len(files) == 1
 
 
