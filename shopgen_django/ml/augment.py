@@ -8,6 +8,7 @@ what it makes. Pictures are ``(n, c, h, w)`` in -1..1.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,33 +64,71 @@ def brightness(pictures: Tensor, probability: float, rng: torch.Generator) -> Te
 
 
 def colour(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor:
-    """Brightness, then saturation x 0..2, then contrast x 0.5..1.5; a fourth channel (alpha) is left alone."""
-    n = pictures.shape[0]
-    rgb, rest = pictures[:, :3], pictures[:, 3:]
-    rgb = brightness(rgb, probability, rng)
-    chosen = _chosen(n, probability, rng, rgb)
-    saturation = (1.0 + (_uniform(n, rng, rgb) * 2.0 - 1.0) * chosen).view(n, 1, 1, 1).to(rgb.dtype)
-    contrast = (1.0 + (_uniform(n, rng, rgb) - 0.5) * chosen).view(n, 1, 1, 1).to(rgb.dtype)
-    grey = rgb.mean(dim=1, keepdim=True)
-    # Both changes are linear, so one pass does for them: contrast * (saturated - mean) + mean.
-    mean = grey.mean(dim=(2, 3), keepdim=True)
-    rgb = rgb * (saturation * contrast) + grey * ((1.0 - saturation) * contrast) + mean * (1.0 - contrast)
-    return torch.cat([rgb, rest], dim=1) if rest.shape[1] else rgb
+    """Brightness, then saturation x 0..2, then contrast x 0.5..1.5; a fourth channel (alpha) is left alone.
+
+    All three are linear in the colours, so one 3 x 3 matrix and one offset a picture do for them.
+    """
+    n, c, height, width = pictures.shape
+    shift = (_uniform(n, rng, pictures) - 0.5) * _chosen(n, probability, rng, pictures)
+    saturation = 1.0 + (_uniform(n, rng, pictures) * 2.0 - 1.0) * _chosen(n, probability, rng, pictures)
+    contrast = 1.0 + (_uniform(n, rng, pictures) - 0.5) * _chosen(n, probability, rng, pictures)
+    identity = torch.eye(c, device=pictures.device)
+    grey = torch.zeros(c, c, device=pictures.device)
+    grey[:3, :3] = 1.0 / 3.0
+    per_picture = saturation.view(n, 1, 1)
+    matrix = contrast.view(n, 1, 1) * (per_picture * identity + (1.0 - per_picture) * grey)
+    if c > 3:
+        matrix = torch.cat([matrix[:, :3], identity[3:].expand(n, c - 3, c)], dim=1)
+    mean = pictures[:, :3].mean(dim=(1, 2, 3)).float()
+    offset = torch.zeros(n, c, 1, device=pictures.device)
+    # contrast * (x + shift - (mean + shift)) + mean + shift, the mean being that of the picture after the shift.
+    offset = offset + (mean * (1.0 - contrast) + shift).view(n, 1, 1)
+    if c > 3:
+        offset = torch.cat([offset[:, :3], torch.zeros(n, c - 3, 1, device=pictures.device)], dim=1)
+    flat = pictures.contiguous().view(n, c, height * width)
+    return torch.baddbmm(offset.to(flat.dtype), matrix.to(flat.dtype), flat).view(n, c, height, width)
+
+
+class _Shift(torch.autograd.Function):
+    """Move each picture by whole pixels, zeros coming in. Its derivative is the move back, which can itself be
+    differentiated; indexing or slicing would scatter into zeroed copies instead, several times slower."""
+
+    @staticmethod
+    def forward(ctx: Any, pictures: Tensor, down: Tensor, right: Tensor) -> Tensor:
+        ctx.save_for_backward(down, right)
+        return _moved(pictures, down, right)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        down, right = ctx.saved_tensors
+        return _Shift.apply(gradients[0], -down, -right), None, None
+
+
+def _moved(pictures: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    n, _c, height, width = pictures.shape
+    if pictures.device.type == "cpu":
+        result = torch.zeros_like(pictures, memory_format=torch.contiguous_format)
+        for index, (y, x) in enumerate(zip(down.tolist(), right.tolist(), strict=True)):
+            result[index, :, max(0, y) : height + min(0, y), max(0, x) : width + min(0, x)] = pictures[
+                index, :, max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)
+            ]
+        return result
+    reach = int(height)
+    padded = torch.nn.functional.pad(pictures, (reach, reach, reach, reach))
+    rows = torch.arange(height, device=pictures.device) + reach - down.view(n, 1)
+    columns = torch.arange(width, device=pictures.device) + reach - right.view(n, 1)
+    which = torch.arange(n, device=pictures.device).view(n, 1, 1)
+    return padded.permute(0, 2, 3, 1)[which, rows.view(n, height, 1), columns.view(n, 1, width)].permute(0, 3, 1, 2)
 
 
 def translate(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor:
     """Move each picture by up to an eighth of its side; what comes in is zero."""
-    n, c, height, width = pictures.shape
-    reach = max(1, round(height / 8))
-    chosen = _chosen(n, probability, rng, pictures)
-    down = _whole(n, reach, rng, pictures) * chosen
-    right = _whole(n, reach, rng, pictures) * chosen
-    rows = torch.arange(height, device=pictures.device) + reach + down.long().view(n, 1)
-    columns = torch.arange(width, device=pictures.device) + reach + right.long().view(n, 1)
-    padded = torch.nn.functional.pad(pictures, (reach, reach, reach, reach))
-    which = torch.arange(n, device=pictures.device).view(n, 1, 1)
-    moved = padded.permute(0, 2, 3, 1)[which, rows.view(n, height, 1), columns.view(n, 1, width)]
-    return moved.permute(0, 3, 1, 2)
+    n, _c, height, width = pictures.shape
+    chosen = _chosen(n, probability, rng, pictures).long()
+    down = _whole(n, max(1, round(height / 8)), rng, pictures) * chosen
+    right = _whole(n, max(1, round(width / 8)), rng, pictures) * chosen
+    moved: Tensor = _Shift.apply(pictures, down, right)
+    return moved
 
 
 def _whole(n: int, reach: int, rng: torch.Generator, like: Tensor) -> Tensor:

@@ -167,6 +167,14 @@ class TrainConfig:
     latent: int | None = _option(None, group="expert", kind=int, metavar="Z", minimum=2, help="length of the random vector")
     lr: float | None = _option(None, group="expert", kind=float, metavar="X", minimum=1e-8, help="learning rate")
     gamma: float | None = _option(None, group="expert", kind=float, metavar="X", minimum=0, help="weight of R1 and R2 (modern)")
+    warm_images: int | None = _option(
+        None,
+        group="expert",
+        kind=int,
+        metavar="N",
+        minimum=0,
+        help="modern: pictures of the warm start, in which the generator redraws photos before the game; 0 leaves it out",
+    )
     ema_images: int | None = _option(
         None, group="expert", kind=int, metavar="N", minimum=1, help="half-life of the averaged generator, in pictures"
     )

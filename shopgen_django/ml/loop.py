@@ -154,11 +154,11 @@ class _Run:
         self.sampled_at = 0
         self.latest: dict[str, Any] = {}
         state = self._saved_state(fresh)
-        self.learner = recipe.family.create(self.config, recipe.facts, self.device)
+        self.learner = recipe.family.create(self.config, recipe.facts, self.device, pictures)
         self.ema = Ema(self.learner.generator, float(self.config.ema_images or 1))
         self.feed = Feed(pictures, self.config, recipe.facts, self.device)
         self.meter = Meter(self.device)
-        self.grid = SampleGrid(self.config, recipe.facts, self.learner.generator.latent, self.device)
+        self.grid = SampleGrid(self.config, recipe.facts, self.learner.generator, self.device)
         if state is not None:
             restore(self.learner, self.ema, state.tensors)
             self.step = int(state.values["step"])

@@ -25,6 +25,7 @@ class Meter:
         self._since = time.perf_counter()
         self._waited = 0.0
         self._kept_up = 0.0
+        self._summed = 0
         self.steps = 0
         self.notes: dict[str, float] = {}
 
@@ -35,9 +36,13 @@ class Meter:
             Diverged: one of them is not a finite number. (On a GPU that is noticed up to
                 :data:`CHECK_EVERY_ON_GPU` steps late, since asking would stall it; snapshots check again.)
         """
-        self._names = tuple(figures)
-        values = torch.stack([figures[name].float() for name in self._names])
-        self._sum = values if self._sum is None else self._sum + values
+        names = tuple(figures)
+        values = torch.stack([figures[name].float() for name in names])
+        # Steps of another phase have other figures: their averages begin anew.
+        same = self._sum is not None and names == self._names
+        self._sum = self._sum + values if self._sum is not None and same else values
+        self._summed = self._summed + 1 if same else 1
+        self._names = names
         self.steps += 1
         if self._device.type != "cuda" or self.steps % CHECK_EVERY_ON_GPU == 0:
             self._check(self._sum, step)
@@ -73,7 +78,7 @@ class Meter:
         """Averages since the last call, with ``images_per_second``, shares of waiting and upkeep, peak memory."""
         values: dict[str, float] = {}
         if self._sum is not None:
-            values = dict(zip(self._names, (self._sum / self.steps).tolist(), strict=True))
+            values = dict(zip(self._names, (self._sum / self._summed).tolist(), strict=True))
         now = time.perf_counter()
         span = max(1e-9, now - self._since)
         training = max(1e-9, span - self._kept_up)

@@ -60,7 +60,7 @@ class LoadedGenerator:
 
         from .pictures import to_pillow
         from .samples import to_bytes
-        from .seeding import generator, latents
+        from .seeding import generator
 
         if count < 1 or seed < 0 or not (0.0 <= truncation <= 1.0):
             raise ValueError("count must be at least 1, seed at least 0, truncation between 0 and 1.")
@@ -74,9 +74,9 @@ class LoadedGenerator:
                 vectors, labels = [], []
                 for index in range(start, start + chunk):
                     rng = generator(seed, "sample", index)
-                    vectors.append(latents(rng, 1, self._network.latent) * truncation)
                     drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
                     labels.append(drawn if fixed is None else fixed)
+                    vectors.append(self._network.draw(rng, torch.tensor(labels[-1:]), truncation))
                 pictures = self._network(
                     torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device)
                 )

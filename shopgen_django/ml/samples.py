@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from . import files
 from .config import TrainConfig
 from .data import Pictures
-from .families.base import DataFacts
+from .families.base import DataFacts, Generator
 from .folder import REALS
 from .pictures import png_bytes, sheet, to_pillow
-from .seeding import generator, latents
+from .seeding import generator
 
 COLUMNS = 8
 MAX_ROWS = 12
@@ -24,13 +24,14 @@ MAX_ROWS = 12
 class SampleGrid:
     """One row per category (up to :data:`MAX_ROWS`), or a square when there are none."""
 
-    def __init__(self, config: TrainConfig, facts: DataFacts, latent: int, device: torch.device) -> None:
+    def __init__(self, config: TrainConfig, facts: DataFacts, network: Generator, device: torch.device) -> None:
         rows = min(MAX_ROWS, facts.categories) or COLUMNS
         self.rows = rows
         count = rows * COLUMNS
-        self._latents = latents(generator(config.seed, "grid"), count, latent).to(device)
         row = torch.arange(count) // COLUMNS
-        self._labels = (row if facts.categories else torch.zeros_like(row)).to(device)
+        labels = row if facts.categories else torch.zeros_like(row)
+        self._latents = network.draw(generator(config.seed, "grid"), labels).to(device)
+        self._labels = labels.to(device)
         self.labels: list[int] | None = list(range(rows)) if facts.categories else None
         self._scale = max(1, 64 // facts.size)
 

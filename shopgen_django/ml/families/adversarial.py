@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from ..augment import Augment
 from ..losses import AdversarialLoss, gradient_penalties
 from ..networks import forward_flops, grad_norm
-from ..seeding import latents
 from .base import Batch, Generator, Learner
 
 
@@ -37,12 +36,11 @@ class AdversarialLearner(Learner):
     """
 
     def __init__(
-        self, generator: Generator, discriminator: nn.Module, settings: GameSettings, categories: int
+        self, generator: Generator, discriminator: nn.Module, settings: GameSettings
     ) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self.settings = settings
-        self.categories = categories
         self._device = next(generator.parameters()).device
         # One fused kernel per optimiser: with networks this small the many small ones would cost more than the step.
         self._g_optimiser = torch.optim.Adam(
@@ -65,8 +63,8 @@ class AdversarialLearner(Learner):
         figures.update(self._generator_step(batch))
         return figures
 
-    def _latents(self, batch: Batch) -> Tensor:
-        return latents(batch.rng, batch.real.shape[0], self.generator.latent).to(self._device)
+    def _latents(self, batch: Batch, labels: Tensor) -> Tensor:
+        return self.generator.draw(batch.rng, labels).to(self._device)
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
@@ -78,7 +76,7 @@ class AdversarialLearner(Learner):
         penalised = settings.gamma > 0
         real = batch.real
         with torch.no_grad(), self._precision():
-            fake = self.generator(self._latents(batch), batch.labels).float()
+            fake = self.generator(self._latents(batch, batch.labels), batch.labels).float()
         if penalised:
             real = real.detach().requires_grad_()
             fake.requires_grad_()
@@ -119,7 +117,7 @@ class AdversarialLearner(Learner):
         labels = batch.labels_again
         self.discriminator.requires_grad_(False)
         with self._precision():
-            fake = self.generator(self._latents(batch), labels)
+            fake = self.generator(self._latents(batch, labels), labels)
             fake_logits = self.discriminator(settings.augment(fake, batch.rng), labels).float()
             real_logits = fake_logits.detach()
             if settings.loss.paired:
@@ -128,11 +126,16 @@ class AdversarialLearner(Learner):
                     real_logits = self.discriminator(seen, labels).float()
         self.discriminator.requires_grad_(True)
         loss = settings.loss.generator(real_logits, fake_logits)
+        extra = self._generator_extra(batch)
         self._g_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss if extra is None else loss + extra).backward()
         figures = {"loss_g": loss.detach(), "grad_norm_g": grad_norm(self._g_parameters)}
         self._g_optimiser.step()
         return figures
+
+    def _generator_extra(self, batch: Batch) -> Tensor | None:
+        """A term that a family adds to the generator's loss."""
+        return None
 
     def flops_per_image(self) -> float:
         """``4 G + 8 D``, or ``4 G + 15 D`` with penalties and a paired loss, of the forward passes' operations.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
+from ..data import Pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +45,17 @@ class Batch:
 class Generator(nn.Module):
     """Base of the networks that make pictures: ``forward(latents, labels) -> pictures`` in -1..1.
 
-    ``latents`` is ``(n, latent)`` standard normal; ``labels`` ``(n,)`` int64, ignored without categories.
+    ``latents`` is ``(n, latent)`` from :meth:`draw`; ``labels`` ``(n,)`` int64, ignored without categories.
     """
 
     latent: int
+
+    def draw(self, rng: torch.Generator, labels: Tensor, truncation: float = 1.0) -> Tensor:
+        """``(n, latent)`` random vectors on the CPU for pictures of these categories: standard normal here.
+
+        The vector of a row depends on the numbers drawn before it; ``truncation`` below 1 pulls it to the middle.
+        """
+        return torch.randn(len(labels), self.latent, generator=rng) * truncation
 
 
 class Learner(ABC):
@@ -92,5 +100,7 @@ class Family(ABC):
         """The generator's network, freshly initialised."""
 
     @abstractmethod
-    def create(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> Learner:
-        """Networks and optimisers, initialised from ``config.seed`` alone."""
+    def create(
+        self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures
+    ) -> Learner:
+        """Networks and optimisers, initialised from ``config.seed`` and the pictures alone."""

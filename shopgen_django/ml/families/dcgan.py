@@ -15,6 +15,7 @@ from torch.nn.functional import leaky_relu, relu
 
 from ..augment import Augment, policy
 from ..config import TrainConfig, base_side
+from ..data import Pictures
 from ..losses import LOSSES
 from ..networks import SLOPE, to_device
 from ..seeding import generator as seeded
@@ -100,6 +101,7 @@ class Dcgan(Family):
             "gamma": 0.0,
             "batch_size": min(128 if on_gpu else 32, max(8, facts.count)),
             "ema_images": 10_000,
+            "warm_images": 0,
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
@@ -115,7 +117,9 @@ class Dcgan(Family):
     def build_generator(self, spec: Mapping[str, Any]) -> Generator:
         return DcganGenerator(**{**spec, "plan": tuple(spec["plan"])})
 
-    def create(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> AdversarialLearner:
+    def create(
+        self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures
+    ) -> AdversarialLearner:
         spec = self.spec(config, facts)
         generator = self.build_generator(spec)
         discriminator = DcganDiscriminator(
@@ -134,7 +138,7 @@ class Dcgan(Family):
             betas=(0.5, 0.999),
             bf16=config.precision == "bf16",
         )
-        return AdversarialLearner(generator, discriminator, settings, facts.categories)
+        return AdversarialLearner(generator, discriminator, settings)
 
 
 FAMILY = Dcgan()

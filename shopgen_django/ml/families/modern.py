@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import leaky_relu
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, leaky_relu
 
 from ..augment import Augment, policy
 from ..config import TrainConfig, base_side
+from ..data import Pictures
 from ..losses import LOSSES
-from ..networks import SLOPE, scaled_normal, to_device
+from ..networks import SLOPE, grad_norm, scaled_normal, to_device
 from ..seeding import generator as seeded
+from ..warm import Describer
 from .adversarial import AdversarialLearner, GameSettings
-from .base import DataFacts, Family, Generator
+from .base import Batch, DataFacts, Family, Generator
+
+SPREAD = 0.1
+MAX_CODES = 2_000
+COMPONENTS = int(__import__("os").environ.get("NC", "48"))
+REDRAW_WEIGHT = float(__import__("os").environ.get("RW", "1.0"))
 
 
 def channel_plan(size: int, width: int, top: int) -> tuple[int, ...]:
@@ -25,33 +33,103 @@ def channel_plan(size: int, width: int, top: int) -> tuple[int, ...]:
 
 
 class ModernGenerator(Generator):
-    """Random vector and category -> coarse map -> doubled by transposed convolutions -> picture in -1..1."""
+    """Random vector and category -> coarse map -> doubled level by level -> picture, about -1..1.
 
-    def __init__(self, *, size: int, channels: int, latent: int, categories: int, plan: tuple[int, ...]) -> None:
+    Every level adds its own picture to the enlarged one of the level before, so that outlines come first and details
+    are added to them. The last doubling is a convolution at half the side whose outputs are dealt out to 2 x 2 pixels.
+    """
+
+    codes: Tensor
+    code_labels: Tensor
+
+    def __init__(
+        self, *, size: int, channels: int, latent: int, categories: int, plan: tuple[int, ...], codes: int = 0
+    ) -> None:
         super().__init__()
         self.latent = latent
+        self.register_buffer("codes", torch.zeros(codes, min(COMPONENTS, latent)))
+        self.register_buffer("code_labels", torch.zeros(codes, dtype=torch.int64))
         self.base, _ = base_side(size)
         embedded = min(latent, 32) if categories else 0
         self.embed = nn.Embedding(categories, embedded) if categories else None
         self.first = nn.Linear(latent + embedded, plan[0] * self.base**2)
-        self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(a, b, 4, 2, 1) for a, b in zip(plan, plan[1:], strict=False)
-        )
-        self.mixes = nn.ModuleList(nn.Conv2d(b, b, 3, 1, 1) for b in plan[1:])
-        # The last doubling is a convolution at half the side whose outputs are dealt out to 2 x 2 pixels.
+        self.mixes = nn.ModuleList(nn.Conv2d(c, c, 3, 1, 1) for c in plan)
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(plan, plan[1:], strict=False))
+        self.pictures = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in plan[:-1])
+        self.start = LinearStart(size // 2, channels, self.codes.shape[1], categories) if codes else None
+        self.see = nn.Conv2d(channels, plan[-1], 3, 1, 1) if codes else None
         self.last = nn.Conv2d(plan[-1], channels * 4, 3, 1, 1)
         self.deal = nn.PixelShuffle(2)
+
+    def draw(self, rng: torch.Generator, labels: Tensor, truncation: float = 1.0) -> Tensor:
+        """Standard normal numbers; after a warm start the first ones are a blend of the codes of two photos.
+
+        Codes of photos fill only a small part of the space of random vectors; in between lie products that could be,
+        far from them shapes that are none.
+        """
+        vectors = super().draw(rng, labels, truncation)
+        if not len(self.codes):
+            return vectors
+        codes, of = self.codes.cpu(), self.code_labels.cpu()
+        which = torch.rand(len(labels), 2, generator=rng)
+        share = 0.4 * torch.rand(len(labels), 1, generator=rng)
+        for row, label in enumerate(labels.tolist()):
+            mine = codes[of == label] if self.embed is not None else codes
+            if len(mine):
+                first, second = (which[row] * len(mine)).long().tolist()
+                blend = mine[first] * (1.0 - share[row]) + mine[second] * share[row]
+                vectors[row, : codes.shape[1]] = truncation * blend + SPREAD * vectors[row, : codes.shape[1]]
+        return vectors
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         h = latents if self.embed is None else torch.cat([latents, self.embed(labels)], dim=1)
         h = self.first(h).view(len(h), -1, self.base, self.base)
-        h = h.contiguous(memory_format=torch.channels_last)
-        h = leaky_relu(h, SLOPE)
-        for up, mix in zip(self.ups, self.mixes, strict=True):
-            h = leaky_relu(up(h), SLOPE)
-            h = h + mix(h)
-            h = leaky_relu(h, SLOPE)
-        return torch.tanh(self.deal(self.last(h)))
+        h = leaky_relu(h.contiguous(memory_format=torch.channels_last), SLOPE)
+        h = leaky_relu(h + self.mixes[0](h), SLOPE)
+        picture: Tensor | None = None
+        for mix, show, narrow in zip(self.mixes[1:], self.pictures, self.narrow, strict=True):
+            picture = _double(show(h) if picture is None else picture + show(h))
+            # Enlarging by interpolation leaves no chessboard, and a 1 x 1 convolution before it is cheap.
+            h = _double(narrow(h))
+            if self.start is not None and self.see is not None and mix is self.mixes[-1]:
+                first = self.start(latents, labels)
+                picture = picture + first
+                h = h + self.see(first)
+            h = leaky_relu(h + mix(h), SLOPE)
+        detail: Tensor = self.deal(self.last(h))
+        # No tanh: white grounds would drive it so deep into saturation that no gradient comes back.
+        return detail if picture is None else _double(picture) + detail
+
+
+class LinearStart(nn.Module):
+    """A blurred picture straight from the code: the category's mean and a weighted sum of pictures."""
+
+    def __init__(self, side: int, channels: int, components: int, categories: int) -> None:
+        super().__init__()
+        self.shape = (channels, side, side)
+        self.components = components
+        self.mean = nn.Embedding(max(1, categories), channels * side * side)
+        self.sum = nn.Linear(components, channels * side * side, bias=False)
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        flat = self.mean(labels) + self.sum(latents[:, : self.components])
+        return flat.view(-1, *self.shape).contiguous(memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def fit(self, pictures: Tensor, codes: Tensor, labels: Tensor) -> None:
+        """Least squares: the weights that redraw ``pictures`` (-1..1, any size) from their codes best."""
+        wanted = adaptive_avg_pool2d(pictures, self.shape[1:]).flatten(1)
+        for label in range(self.mean.num_embeddings):
+            mine = wanted[labels == label]
+            self.mean.weight[label] = mine.mean(dim=0) if len(mine) else wanted.mean(dim=0)
+        rest = (wanted - self.mean.weight[labels]).double()
+        codes = codes.double()
+        ridge = 1e-3 * len(codes) * torch.eye(self.components, dtype=torch.float64)
+        self.sum.weight.copy_(torch.linalg.solve(codes.T @ codes + ridge, codes.T @ rest).T.float())
+
+
+def _double(picture: Tensor) -> Tensor:
+    return interpolate(picture, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class ModernDiscriminator(nn.Module):
@@ -64,7 +142,7 @@ class ModernDiscriminator(nn.Module):
         self.downs = nn.ModuleList(
             nn.Conv2d(a, b, 4, 2, 1) for a, b in zip((channels, *down), down, strict=False)
         )
-        features = 2 * down[-1]
+        features = max(64, down[-1])
         self.mix = nn.Conv2d(down[-1], down[-1], 3, 1, 1)
         self.features = nn.Linear(down[-1] * base**2, features)
         self.logit = nn.Linear(features, 1)
@@ -91,6 +169,57 @@ def _initialise(module: nn.Module, rng: torch.Generator) -> None:
                 layer.weight.normal_(generator=rng)
 
 
+class ModernLearner(AdversarialLearner):
+    """The game, after a warm start (see :mod:`~shopgen_django.ml.warm`).
+
+    First ``warm_images`` pictures: the generator redraws photos. Then, for a quarter of that, only the discriminator
+    learns, since its first gradients would undo what the generator knows. Then both play, and redrawing stays as a
+    small part of the generator's loss: it keeps products whole and every photo within reach.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        discriminator: nn.Module,
+        settings: GameSettings,
+        describer: Describer | None,
+        warm_images: int,
+    ) -> None:
+        super().__init__(generator, discriminator, settings)
+        self.describer = describer
+        self.warm_images = warm_images
+
+    def modules(self) -> dict[str, nn.Module]:
+        own = {} if self.describer is None else {"describer": self.describer}
+        return {**super().modules(), **own}
+
+    def step(self, batch: Batch) -> Mapping[str, Tensor]:
+        if batch.images_seen < self.warm_images:
+            loss = self._redraw(batch)
+            self._g_optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            figures = {"redraw": loss.detach(), "grad_norm_g": grad_norm(self._g_parameters)}
+            self._g_optimiser.step()
+            return figures
+        figures = self._discriminator_step(batch)
+        if batch.images_seen >= 1.25 * self.warm_images:
+            figures.update(self._generator_step(batch))
+        return figures
+
+    def _redraw(self, batch: Batch) -> Tensor:
+        assert self.describer is not None
+        noise = torch.randn(len(batch.real), self.generator.latent, generator=batch.rng).to(self._device)
+        described = self.describer(batch.real, batch.labels, noise)
+        with self._precision():
+            drawn = self.generator(described, batch.labels)
+        return (drawn.float() - batch.real).abs().mean()
+
+    def _generator_extra(self, batch: Batch) -> Tensor | None:
+        if self.describer is None or REDRAW_WEIGHT <= 0:
+            return None
+        return REDRAW_WEIGHT * self._redraw(batch)
+
+
 class Modern(Family):
     """See the module's text."""
 
@@ -101,28 +230,32 @@ class Modern(Family):
         on_gpu = device.type == "cuda"
         area = (facts.size / 64) ** 2
         return {
-            "width": (64 if on_gpu else 24) if facts.size <= 64 else (48 if on_gpu else 16),
+            "width": 64 if on_gpu else 16,
             "latent": 64,
             "lr": 2e-4 if on_gpu else 1e-3,
             "gamma": 2.0 * area,
             "batch_size": min(256 if on_gpu else 32, max(8, facts.count)),
             "ema_images": 500_000 if on_gpu else 10_000,
+            "warm_images": 8_000,
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
-        top = 512 if (config.width or 0) >= 48 else 128
+        top = 512 if (config.width or 0) >= 48 else int(__import__("os").environ.get("TOP","64"))
         return {
             "size": facts.size,
             "channels": facts.channels,
             "latent": config.latent,
             "categories": facts.categories,
             "plan": list(channel_plan(facts.size, config.width or 24, top)),
+            "codes": min(MAX_CODES, facts.count) if config.warm_images else 0,
         }
 
     def build_generator(self, spec: Mapping[str, Any]) -> Generator:
         return ModernGenerator(**{**spec, "plan": tuple(spec["plan"])})
 
-    def create(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> AdversarialLearner:
+    def create(
+        self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures
+    ) -> AdversarialLearner:
         spec = self.spec(config, facts)
         generator = self.build_generator(spec)
         discriminator = ModernDiscriminator(
@@ -132,14 +265,13 @@ class Modern(Family):
         _initialise(discriminator, seeded(config.seed, "init", "discriminator"))
         with torch.no_grad():
             assert isinstance(generator, ModernGenerator)
-            generator.last.weight.mul_(0.25)
+            for layer in (generator.last, *generator.pictures):
+                layer.weight.mul_(0.25)
             for mix in (*generator.mixes, discriminator.mix):
-                mix.weight.zero_()
+                mix.weight.mul_(0.5)
             discriminator.logit.weight.mul_(0.1)
             if discriminator.project is not None:
                 discriminator.project.weight.mul_(0.1)
-        to_device(generator, device)
-        to_device(discriminator, device)
         names, probability = policy(facts.count, facts.channels) if config.augment == "auto" else ((), 0.0)
         settings = GameSettings(
             loss=LOSSES[config.loss or self.losses[0]],
@@ -149,7 +281,26 @@ class Modern(Family):
             betas=(0.0, 0.99),
             bf16=config.precision == "bf16",
         )
-        return AdversarialLearner(generator, discriminator, settings, facts.categories)
+        describer = None
+        warm = config.warm_images or 0
+        if warm:
+            # Fitted on the CPU: the same on every machine that has the same photos.
+            describer = Describer(
+                channels=facts.channels, categories=facts.categories, components=min(COMPONENTS, config.latent or 1)
+            )
+            describer.fit(pictures.images, pictures.labels, flip=config.flip)
+            assert isinstance(generator, ModernGenerator)
+            some = np.linspace(0, facts.count - 1, len(generator.codes)).astype(int)
+            labels = torch.from_numpy(pictures.labels[some] * (facts.categories > 0))
+            generator.codes.copy_(describer.codes(pictures.images[some], labels))
+            generator.code_labels.copy_(labels)
+            if generator.start is not None:
+                real = torch.from_numpy(pictures.images[some]).float().div(127.5).sub(1.0)
+                generator.start.fit(real, generator.codes.cpu(), labels)
+            describer.to(device)
+        to_device(generator, device)
+        to_device(discriminator, device)
+        return ModernLearner(generator, discriminator, settings, describer, warm)
 
 
 FAMILY = Modern()
