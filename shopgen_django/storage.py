@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import uuid
 from pathlib import Path
 from typing import IO
@@ -79,8 +80,6 @@ def save_bytes(name: str, content: bytes, storage: Storage | None = None) -> str
 
 def _save_to_disk(name: str, content: bytes, storage: FileSystemStorage) -> str:
     """Beside the target first, then renamed: a killed process leaves no half file under the real name."""
-    import os
-
     target = Path(storage.path(name))
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import IO, Any
 
 from django.db import transaction
+from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import InvalidParameters, NotAllowed
+from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
 from shopgen_django.models import DigitalSource, ImageKind, ProductImage
 from shopgen_django.storage import private_storage, save_bytes, source_name
 
@@ -100,14 +101,22 @@ def import_from_catalogue(
 
 
 def delete_image(*, image: ProductImage, user: Any = None) -> None:
-    """Delete a picture's row and file. Refused for published pictures and while a job uses it."""
+    """Delete a picture's row and file.
+
+    Raises NotAllowed; InvalidState while it stands in the shop or a job names it as an input.
+    """
     if user is not None and not user.has_perm("shopgen.delete_productimage"):
         raise NotAllowed(_("You may not delete pictures."))
     storage, name = image.file.storage, str(image.file.name)
-    with transaction.atomic():
-        image.publications.filter(withdrawn_at__isnull=False).delete()
-        image.delete()
-        transaction.on_commit(lambda: storage.delete(name))
+    try:
+        with transaction.atomic():
+            image.publications.filter(withdrawn_at__isnull=False).delete()
+            image.delete()
+            transaction.on_commit(lambda: storage.delete(name))
+    except ProtectedError as error:
+        raise InvalidState(
+            _("The picture can't be deleted: it stands in the shop (take it back first) or a job uses it as an input.")
+        ) from error
 
 
 def _content_type(alias: str) -> Any:
