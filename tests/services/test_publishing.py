@@ -135,6 +135,21 @@ def test_a_stale_row_in_memory_decides_nothing(image: ProductImage) -> None:
     assert Publication.objects.count() == 1
 
 
+def test_an_approval_that_is_taken_back_at_the_last_moment(
+    image: ProductImage, product: Product, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shop_files(settings)
+
+    def meanwhile(row: ProductImage) -> bytes:
+        ProductImage.objects.filter(pk=row.pk).update(state="in_review", approved_at=None)
+        return private_bytes(row)
+
+    monkeypatch.setattr("shopgen_django.services.publishing.read_image", meanwhile)
+    with pytest.raises(InvalidState, match="waiting for review"):
+        publish_image(image=image, user=None)
+    assert (image.state, Publication.objects.count(), shop_files(settings)) == (ImageState.IN_REVIEW, 0, before)
+
+
 def test_permissions_are_per_verb(image: ProductImage, product: Product) -> None:
     reviewer = make_user("rev", "review_productimage", "withdraw_productimage")
     with pytest.raises(NotAllowed):
