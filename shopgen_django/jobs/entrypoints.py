@@ -7,12 +7,14 @@ whose id the message carries; ringing twice, late or for a job that is done does
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 from shopgen_django.conf import app_settings
 
 from . import drain
-from .runner import run_job
+from .queue import BURST_SECONDS, QUEUE_VARIABLE
+from .runner import run_job, run_next
 
 logger = logging.getLogger(__name__)
 
@@ -20,15 +22,19 @@ _swept = time.monotonic()
 
 
 def ring(job_id: str) -> None:
-    """Run one ready job of the queue of ``job_id``, if there is one."""
-    drain.sign_of_life()
-    if drain.draining() or drain.orphaned():
-        # The rings that a stopping worker has swallowed are made good by the next sweep.
-        logger.info("Not taking a job: this worker is being stopped.")
-        return
+    """Run the best ready job of the queue of ``job_id``, and further ones while they are short."""
     _sweep_now_and_then()
-    run_job(job_id)
-    drain.sign_of_life()
+    until = time.monotonic() + BURST_SECONDS
+    queue = os.environ.get(QUEUE_VARIABLE, "")
+    while True:
+        drain.sign_of_life()
+        if drain.draining() or drain.orphaned():
+            # The rings that a stopping worker has swallowed are made good by the next sweep.
+            logger.info("Not taking a job: this worker is being stopped.")
+            return
+        outcome = run_next(queue) if queue else run_job(job_id)
+        if outcome in {"skipped", "released"} or time.monotonic() >= until:
+            return
 
 
 def sweep() -> None:

@@ -94,6 +94,7 @@ class _Thread:
         self._pid = os.getpid()
         self._changed = threading.Condition()
         self._monitor: JobMonitor | None = None
+        self._asleep = False
         self._thread = threading.Thread(target=self._run, name="shopgen-heartbeat", daemon=True)
         self._thread.start()
 
@@ -105,15 +106,19 @@ class _Thread:
     def set(self, monitor: JobMonitor | None) -> None:
         with self._changed:
             self._monitor = monitor
-            self._changed.notify()
+            # A thread that waits for the last job's beat wakes before this one's is due: no need to disturb it.
+            if self._asleep:
+                self._changed.notify()
 
     def _run(self) -> None:
         while True:
             with self._changed:
                 monitor = self._monitor
-                wait = None if monitor is None else min(monitor.due(), app_settings.JOBS["STALL_SECONDS"])
+                wait = None if monitor is None else min(monitor.due(), app_settings.JOBS["HEARTBEAT_SECONDS"])
                 if wait is None or wait > 0:
+                    self._asleep = wait is None
                     self._changed.wait(wait)
+                    self._asleep = False
                     continue
             try:
                 monitor.renew()  # type: ignore[union-attr]

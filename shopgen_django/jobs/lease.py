@@ -10,11 +10,15 @@ import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
-from django.db.models import F, QuerySet, Subquery
+from django.db import connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
+from django.db.models.sql import UpdateQuery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -77,15 +81,55 @@ def lease_end() -> Combinable:
     return Now() + timedelta(seconds=app_settings.JOBS["LEASE_SECONDS"])
 
 
-def claim(*, worker: str, queue: str | None = None, like: str | None = None) -> Lease | None:
-    """Take the best ready job of ``queue``, or of the queue that the job ``like`` belongs to; None when none is ready.
+def claim(*, worker: str, queue: str) -> Lease | None:
+    """Take the best ready job of ``queue``; None when none is ready.
 
-    Best is the highest priority, then the longest wait. One SELECT and one UPDATE when nobody else is after it.
+    Best is the highest priority, then the longest wait. One statement on PostgreSQL and SQLite.
     """
-    ready = Job.objects.ready(queue)
-    if like is not None:
-        ready = ready.filter(queue=Subquery(Job.objects.filter(pk=like).values("queue")[:1]))
-    while candidates := list(ready.select_related("model_version")[:CANDIDATES]):
+    if _can_return(connection):
+        # Raw, because compiling the same statement anew takes longer than running it.
+        sql, params = _claim_statement(connection.alias, queue, worker, float(app_settings.JOBS["LEASE_SECONDS"]))
+        for job in Job.objects.raw(sql, params):
+            return Lease(job=job, token=job.attempt, worker=worker)
+        return None
+    return _claim_in_steps(worker=worker, queue=queue)
+
+
+def _can_return(database: BaseDatabaseWrapper) -> bool:
+    """Whether an UPDATE can say which row it changed (SQLite from 3.35)."""
+    if database.vendor == "sqlite":
+        return bool(database.features.can_return_rows_from_bulk_insert)
+    return database.vendor == "postgresql"
+
+
+@lru_cache(maxsize=64)
+def _claim_statement(alias: str, queue: str, worker: str, lease_seconds: float) -> tuple[str, tuple[Any, ...]]:
+    """The claim as SQL; Django writes its parts, so that every backend gets its own way with times."""
+    database = connections[alias]
+    update = UpdateQuery(Job)
+    update.add_update_values(
+        {
+            "state": JobState.RUNNING, "attempt": F("attempt") + 1, "heartbeat_at": Now(), "worker": worker,
+            "lease_until": Now() + timedelta(seconds=lease_seconds), "started_at": Now(), "progress": 0.0,
+            "stage": "", "error_code": "", "error_detail": "", "updated_at": Now(),
+        }
+    )
+    change, change_params = update.get_compiler(using=alias).as_sql()
+    best, best_params = Job.objects.using(alias).ready(queue).values("pk")[:1].query.get_compiler(using=alias).as_sql()
+    # Other workers look past a row that somebody is just claiming; SQLite has one writer at a time anyway.
+    skip = " FOR UPDATE SKIP LOCKED" if database.features.has_select_for_update_skip_locked else ""
+    quote = database.ops.quote_name
+    columns = ", ".join(quote(str(field.column)) for field in Job._meta.concrete_fields)
+    sql = (
+        f"{change} WHERE {quote('id')} = ({best}{skip}) AND {quote('state')} = %s "
+        f"RETURNING {columns}"
+    )
+    return sql, (*change_params, *best_params, JobState.QUEUED.value)
+
+
+def _claim_in_steps(*, worker: str, queue: str) -> Lease | None:
+    """The same for other databases: look, then take what was seen if it is still so."""
+    while candidates := list(Job.objects.ready(queue)[:CANDIDATES]):
         for job in candidates:
             if _take(job, worker):
                 return Lease(job=job, token=job.attempt, worker=worker)

@@ -11,6 +11,11 @@ from django.utils.module_loading import import_string
 
 from shopgen_django.conf import app_settings
 
+BURST_SECONDS = 2
+"""A ring goes on claiming jobs for so long: many short jobs then need no round through the queue each."""
+QUEUE_VARIABLE = "SHOPGEN_QUEUE"
+"""Set for supervised workers: the queue that they serve."""
+
 
 class BaseQueue(ABC):
     """A doorbell. Ringing twice, late or in vain does no harm; the job row decides what happens."""
@@ -29,6 +34,10 @@ class BaseQueue(ABC):
 
         ``hard_timeout`` in seconds is when the queue may kill a worker that hangs in this job.
         """
+
+    def limit_job(self, seconds: int) -> None:
+        """Called in the worker before each job: interrupt it after ``seconds`` with a ``timeout_exceptions``."""
+        return None
 
     def pending(self, queue: str) -> int | None:
         """Rings that wait for a worker of ``queue``; None when this queue can't tell."""

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import NotFound
 from shopgen_django.models import Job, JobQueue, JobState
-from shopgen_django.operations.registry import get_operation
+from shopgen_django.operations.registry import all_operations, get_operation
 
 from .queue import get_queue
 
@@ -30,6 +30,12 @@ def hard_timeout(job: Job) -> int:
         return int(get_operation(job.operation).hard_timeout or default)
     except NotFound:
         return default
+
+
+def longest_job() -> int:
+    """The largest hard time limit that any job may have, in seconds."""
+    limits = [int(operation.hard_timeout) for operation in all_operations() if operation.hard_timeout]
+    return max([int(app_settings.JOBS["HARD_TIMEOUT_SECONDS"]), *limits])
 
 
 def ring_missing(*, older_than: float | None = None) -> int:

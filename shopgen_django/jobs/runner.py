@@ -33,6 +33,8 @@ from .heartbeat import JobMonitor, beating
 from .identity import worker_name
 from .lease import Lease, cancelled, claim, fail_or_requeue, has_won, release
 from .outputs import Stored, remove_unrecorded, store_output, write_results
+from .queue import get_queue
+from .rings import hard_timeout
 
 logger = logging.getLogger(__name__)
 
@@ -61,14 +63,14 @@ class _Usage:
         }
 
 
-def run_job(job_id: str | UUID) -> str:
-    """Claim and run the best ready job of the queue of ``job_id``.
+def run_next(queue: str) -> str:
+    """Claim and run the best ready job of ``queue``.
 
     Returns "skipped" when there is none (a ring too many does no harm), else how it ended: succeeded, failed,
     requeued, released, cancelled, lost. Raises nothing but KeyboardInterrupt.
     """
     try:
-        lease = claim(worker=worker_name(), like=str(job_id))
+        lease = claim(worker=worker_name(), queue=queue)
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -78,6 +80,19 @@ def run_job(job_id: str | UUID) -> str:
     if lease is None:
         return "skipped"
     return run_lease(lease)
+
+
+def run_job(job_id: str | UUID) -> str:
+    """Like :func:`run_next`, for the queue that the job ``job_id`` belongs to."""
+    try:
+        queue = Job.objects.filter(pk=job_id).values_list("queue", flat=True).first()
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        logger.exception("The queue of job %s could not be read; the sweeper rings again.", job_id)
+        connection.close()
+        return "skipped"
+    return run_next(queue) if queue else "skipped"
 
 
 def run_lease(lease: Lease) -> str:
@@ -109,6 +124,7 @@ def _work(lease: Lease, stored: list[Stored], usage: _Usage) -> bool:
     """Do the work and record it; False when the lease was lost or the job cancelled meanwhile."""
     job = lease.job
     operation = get_operation(job.operation)
+    get_queue().limit_job(hard_timeout(job))
     params = dict(job.params)
     if job.params_version != operation.Parameters.version:
         params = operation.Parameters.upgrade(params, job.params_version)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import signal
+import threading
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage
 from django.db import router, transaction
 
-from shopgen_django.jobs.queue import BaseQueue
+from shopgen_django.jobs.queue import BURST_SECONDS, QUEUE_VARIABLE, BaseQueue
+from shopgen_django.jobs.rings import longest_job
 from shopgen_django.models import UnreadableMessage
 
 logger = logging.getLogger(__name__)
@@ -34,9 +37,17 @@ class Q2Queue(BaseQueue):
     def notify(self, job_id: str, *, queue: str, hard_timeout: int) -> None:
         from django_q.tasks import async_task
 
-        async_task(
-            RING, str(job_id), cluster=self.cluster(queue), ack_failure=True, save=False, timeout=int(hard_timeout)
-        )
+        # The worker takes the best job, not necessarily this one, and maybe some short ones: the message's own limit
+        # has room for any of them; each job's limit is set by limit_job().
+        limit = max(int(hard_timeout), longest_job()) + BURST_SECONDS
+        async_task(RING, str(job_id), cluster=self.cluster(queue), ack_failure=True, save=False, timeout=limit)
+
+    def limit_job(self, seconds: int) -> None:
+        """Set the alarm that django-q2 has set for the whole message anew, for this job."""
+        if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
+            return
+        if callable(signal.getsignal(signal.SIGALRM)):
+            signal.alarm(int(seconds))
 
     def cluster(self, queue: str) -> str:
         """Name of the cluster that serves ``queue`` ("cpu" or "gpu")."""
@@ -102,7 +113,10 @@ class Q2Queue(BaseQueue):
         return done
 
     def worker_environment(self, queue: str) -> dict[str, str]:
-        return {"Q_CLUSTER_NAME": self.cluster(queue)}
+        environment = {"Q_CLUSTER_NAME": self.cluster(queue)}
+        if self.cluster("cpu") != self.cluster("gpu"):
+            environment[QUEUE_VARIABLE] = queue
+        return environment
 
     def worker_count(self, queue: str) -> int:
         conf = getattr(settings, "Q_CLUSTER", None) or {}

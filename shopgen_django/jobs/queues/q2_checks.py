@@ -12,8 +12,9 @@ from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 from django.utils.connection import ConnectionDoesNotExist
 
 from shopgen_django.conf import app_settings, usable_cores
+from shopgen_django.jobs.queue import BURST_SECONDS
+from shopgen_django.jobs.rings import longest_job
 from shopgen_django.models import JobQueue
-from shopgen_django.operations.registry import all_operations
 
 if TYPE_CHECKING:
     from .q2 import Q2Queue
@@ -62,10 +63,8 @@ def cluster_conf(conf: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 def longest_timeout(conf: Mapping[str, Any]) -> int:
     """Seconds that one message of this cluster may take: its own timeout, and the limits of our operations."""
-    limits = [int(app_settings.JOBS["HARD_TIMEOUT_SECONDS"])]
-    limits += [int(operation.hard_timeout) for operation in all_operations() if operation.hard_timeout]
     own = conf.get("timeout")
-    return max([*limits, own if isinstance(own, int) else 0])
+    return max(longest_job() + BURST_SECONDS, own if isinstance(own, int) else 0)
 
 
 def needed_retry(conf: Mapping[str, Any]) -> int:

@@ -34,7 +34,6 @@ class Stub(Operation):
     name = "stub"
     label = "Stub"
     Parameters = StubParameters
-    max_inputs = 4
 
     def run(self, context: OperationContext) -> Iterator[Output]:
         params = context.params
@@ -49,6 +48,21 @@ class Stub(Operation):
         for index in range(params["outputs"]):
             yield Output(image=drawing(context.seed + index), alt_text=f"stub {index}")
         note(f"{params['tag']} end")
+
+
+@register
+class StubCopy(Operation):
+    """Gives its input pictures back, darker."""
+
+    name = "stub_copy"
+    label = "Stub that takes pictures"
+    min_inputs = 1
+    max_inputs = 4
+
+    def run(self, context: OperationContext) -> Iterator[Output]:
+        for given in context.inputs:
+            image = given.open().convert("RGB").point(lambda value: value * 3 // 4)
+            yield Output(image=image, parents=(given.id,), measurements={"given": float(len(context.inputs))})
 
 
 def _misbehave(mode: str) -> None:
