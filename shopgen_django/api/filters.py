@@ -54,6 +54,16 @@ def refuse_unknown(given: Any, known: set[Any]) -> None:
         raise ValidationError({name[:100]: [text] for name in unknown[:20]})
 
 
+class YesNo(django_filters.TypedChoiceFilter):
+    """``true`` or ``false``; django-filter's own reads anything else as "not given"."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            choices=(("true", "true"), ("false", "false")), coerce=lambda value: value == "true", empty_value=None,
+            **kwargs,
+        )
+
+
 class JobFilter(django_filters.FilterSet):
     state = django_filters.MultipleChoiceFilter(choices=JobState.choices)
     operation = django_filters.CharFilter(max_length=64)
@@ -64,7 +74,7 @@ class JobFilter(django_filters.FilterSet):
     error_code = django_filters.CharFilter(max_length=64)
     created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
     created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
-    mine = django_filters.BooleanFilter(method="only_mine", label="Only jobs of the caller.")
+    mine = YesNo(method="only_mine", label="Only jobs of the caller.")
 
     class Meta:
         model = Job
@@ -98,7 +108,7 @@ class ModelFilter(django_filters.FilterSet):
     purpose = django_filters.CharFilter(max_length=64)
     category = django_filters.CharFilter(max_length=100)
     name = django_filters.CharFilter(max_length=100)
-    is_active = django_filters.BooleanFilter()
+    is_active = YesNo()
 
     class Meta:
         model = ModelVersion

@@ -99,6 +99,13 @@ class ChoiceExtension(OpenApiSerializerFieldExtension):
         return {"type": "string", "enum": values}
 
 
+class UploadedFileExtension(OpenApiSerializerFieldExtension):
+    target_class = "shopgen_django.api.serializers.base.UploadedFile"
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        return {"type": "string", "format": "binary"}
+
+
 class LinkExtension(OpenApiSerializerFieldExtension):
     target_class = "shopgen_django.api.serializers.base.Link"
 

@@ -54,7 +54,7 @@ def test_the_same_photo_is_stored_once(staff: APIClient) -> None:
 def test_a_person_s_picture_is_never_cached(staff: APIClient) -> None:
     image = make_image(personal=True)
     answer = staff.get(f"{BASE}/images/{image.pk}/content/")
-    answer.close()
+    assert b"".join(answer.streaming_content)
     assert answer.headers["Cache-Control"] == "private, no-store"
 
 

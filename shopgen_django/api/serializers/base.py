@@ -53,6 +53,10 @@ class PersonField(serializers.Field):
         return str(value.get_username())
 
 
+class UploadedFile(serializers.FileField):
+    """A file in a form; bytes in the schema (an address is what DRF would show of a stored one)."""
+
+
 class Choice(serializers.ChoiceField):
     """One of a TextChoices class, which also names it in the schema."""
 

@@ -18,7 +18,7 @@ from shopgen_django.models import (
     ReviewDecision,
 )
 
-from .base import CatalogueField, Choice, KeyField, Link, PersonField, ReadOnly, Strict, Time, finite
+from .base import CatalogueField, Choice, KeyField, Link, PersonField, ReadOnly, Strict, Time, UploadedFile, finite
 
 
 class MeasurementSerializer(ReadOnly):
@@ -100,7 +100,7 @@ class ImageDetailSerializer(ImageSerializer):
 class UploadSerializer(Strict):
     """A photo: JPEG, PNG or WebP. It is checked and encoded anew; its EXIF data is dropped."""
 
-    file = serializers.FileField(allow_empty_file=True, help_text="JPEG, PNG or WebP.")
+    file = UploadedFile(allow_empty_file=True, help_text="JPEG, PNG or WebP.")
     catalogue = CatalogueField(required=False, allow_blank=True, help_text="Alias; empty: the default catalogue.")
     object_pk = KeyField(required=False, allow_blank=True, help_text="Primary key of the product that it shows.")
     category = serializers.CharField(required=False, allow_blank=True, max_length=100)

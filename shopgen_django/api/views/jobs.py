@@ -43,6 +43,8 @@ class JobViewSet(ApiViewSet):
     orderings = ("-created_at", "created_at")
 
     def get_queryset(self) -> QuerySet[Job]:
+        if getattr(self, "swagger_fake_view", False):
+            return Job.objects.none()
         return job_rows(self.request.user)
 
     def list(self, request: Request) -> Response:
