@@ -35,6 +35,8 @@ DEFAULTS: dict[str, Any] = {
     # Dotted paths of callables (image, measurements) -> Verdict, asked before a result reaches review.
     "GATES": ["shopgen_django.operations.gates.not_blank"],
     "REVIEW": {"REQUIRE_APPROVAL": True, "FOUR_EYES": False},
+    # Whether "Import photos", "Generate pictures" ... appear on the shop's own product list in the Django admin.
+    "ADMIN_ACTIONS": True,
     "LIMITS": {
         "MAX_UPLOAD_BYTES": 20 * 1024 * 1024,
         "MAX_PIXELS": 50_000_000,

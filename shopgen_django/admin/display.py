@@ -1,0 +1,86 @@
+"""Bits of HTML that several screens share. Everything that people or models wrote goes through ``format_html``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+
+from shopgen_django.exceptions import NotFound
+from shopgen_django.models import ProductImage
+from shopgen_django.operations.registry import get_operation
+
+
+def picture_url(image: ProductImage, size: str = "small") -> str:
+    """Address of the picture at a size of ``thumbnails.SIZES``, or of the stored file ("full").
+
+    The SHA-256 is part of it, so that browsers may keep it for good.
+    """
+    return reverse("admin:shopgen_productimage_picture", args=[image.pk, size, image.sha256[:16]])
+
+
+def change_url(row: Any) -> str:
+    """Address of a row's page in the admin."""
+    return reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk])
+
+
+def alt_of(image: ProductImage) -> str:
+    """A text alternative for staff: what is known when nobody has written one."""
+    return image.alt_text or image.product_label or image.category or _("Picture without a description")
+
+
+def thumb(image: ProductImage, size: str = "small", link: bool = True) -> SafeString:
+    """The picture, linked to its page."""
+    tag = format_html(
+        '<img class="sg-thumb" src="{}" alt="{}" loading="lazy" decoding="async">',
+        picture_url(image, size), alt_of(image),
+    )
+    if not link:
+        return tag
+    return format_html('<a class="sg-thumb-link" href="{}">{}</a>', change_url(image), tag)
+
+
+def badge(value: str, label: object) -> SafeString:
+    """A state as a word on a coloured ground (the word carries the meaning, the colour only helps)."""
+    return format_html('<span class="sg-badge sg-badge-{}">{}</span>', value, label)
+
+
+def operation_label(name: str) -> str:
+    """The operation's name for people; its stable word when no such operation is installed any more."""
+    if not name:
+        return ""
+    try:
+        return str(get_operation(name).label)
+    except NotFound:
+        return name
+
+
+def parameter_rows(operation: str, params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Stored parameters as pairs of label and value."""
+    try:
+        fields = get_operation(operation).Parameters.base_fields
+    except NotFound:
+        fields = {}
+    rows = []
+    for name, value in params.items():
+        field = fields.get(name)
+        label = str(field.label or name) if field is not None else name
+        choices = dict(getattr(getattr(field, "widget", None), "choices", ()) or ())
+        shown = choices.get(value, value) if isinstance(value, str) else value
+        rows.append((label, _("not set") if shown in (None, "") else str(shown)))
+    return rows
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds in words that fit a table."""
+    if seconds is None:
+        return ""
+    if seconds < 90:
+        return _("%(number).0f s") % {"number": seconds} if seconds >= 10 else _("%(number).1f s") % {"number": seconds}
+    if seconds < 5400:
+        return _("%(number).0f min") % {"number": seconds / 60}
+    return _("%(number).1f h") % {"number": seconds / 3600}

@@ -1,0 +1,175 @@
+"""The page that queues work: choose the operation, fill in its own form, see the estimate, queue one batch."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from shopgen_django.exceptions import InvalidParameters, ShopgenError
+from shopgen_django.operations.base import Operation
+from shopgen_django.services.submit import plan_job, submit_job
+
+from .base import ShopgenAdmin
+from .bulk import chosen_keys
+from .display import duration
+from .subjects import Pictures, Subject, Wanted
+
+PREFIX = "p"
+MAX_JOBS = 500
+
+
+@dataclass(slots=True, kw_only=True)
+class Plan:
+    """What pressing the button would do."""
+
+    jobs: list[Wanted] = field(default_factory=list)
+    outputs: int = 0
+    seconds: float = 0.0
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    to_import: int = 0
+
+    @property
+    def text(self) -> str:
+        jobs, outputs = len(self.jobs) + self.to_import, self.outputs
+        return _("%(jobs)s, %(pictures)s, about %(time)s of work") % {
+            "jobs": ngettext("%(n)d job", "%(n)d jobs", jobs) % {"n": jobs},
+            "pictures": ngettext("%(n)d new picture", "%(n)d new pictures", outputs) % {"n": outputs},
+            "time": duration(self.seconds),
+        }
+
+
+def queue_images(
+    model_admin: ShopgenAdmin, request: HttpRequest, keys: Sequence[uuid.UUID] | None = None
+) -> HttpResponse:
+    """The page for chosen pictures; ``keys`` when it is opened from the list."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    opened = keys is not None
+    chosen = list(keys) if keys is not None else chosen_keys(request.POST.getlist("pk"))
+    subject = Pictures(chosen[:MAX_JOBS])
+    if not subject.pictures:
+        messages.warning(request, _("No picture is selected. Nothing was queued."))
+        return model_admin.back(request)
+    return queue_page(
+        model_admin, request, subject, address=reverse("admin:shopgen_productimage_run"), opened=opened
+    )
+
+
+def queue_page(
+    model_admin: ShopgenAdmin, request: HttpRequest, subject: Subject, *, address: str, opened: bool = False,
+    preferred: str = "", **context: Any,
+) -> HttpResponse:
+    """Show the page, or queue when its button was pressed. ``opened``: this request is not from the page itself."""
+    if not model_admin.may(request, "submit_job"):
+        raise PermissionDenied
+    operations = subject.operations()
+    if not operations:
+        messages.error(request, _("No operation is installed that works on this."))
+        return model_admin.back(request)
+    names = [operation.name for operation in operations]
+    posted = {} if opened else request.POST
+    name = posted.get("operation") or request.GET.get("operation") or preferred
+    operation = operations[names.index(name)] if name in names else operations[0]
+    filled_in = posted.get("shown") == operation.name
+    form: Any = operation.Parameters(posted if filled_in else None, prefix=PREFIX)
+    plan, params = _plan(operation, form, subject, filled_in)
+    token = _token(posted.get("token"))
+    if filled_in and "queue" in posted and form.is_valid() and not plan.problems:
+        answer = _queue(request, operation, params, subject, token, plan)
+        if answer is not None:
+            return answer
+    page = model_admin.page_context(
+        request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
+        token=token, address=address, next=model_admin.next_url(request), **context,
+    )
+    return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
+
+
+def _token(given: object) -> uuid.UUID:
+    """One per opened page: the batch's id, and what makes pressing the button twice harmless."""
+    try:
+        return uuid.UUID(str(given))
+    except ValueError:
+        return uuid.uuid4()
+
+
+def _plan(operation: Operation, form: Any, subject: Subject, filled_in: bool) -> tuple[Plan, dict[str, Any]]:
+    """What it would do. Errors of parameters go into the form, others into the plan."""
+    plan = Plan()
+    if filled_in:
+        if not form.is_valid():
+            return plan, {}
+        params = dict(form.cleaned_data)
+    else:
+        params = {name: value for name, value in operation.Parameters.defaults().items() if value is not None}
+        if any(field.required and name not in params for name, field in form.fields.items()):
+            return plan, {}
+    wants = subject.wants(operation)
+    plan.to_import, plan.problems = wants.to_import, list(wants.problems)
+    try:
+        if plan.to_import:
+            estimate = operation.estimate(operation.clean(operation.Parameters.parse(params)), 1)
+            plan.seconds, plan.outputs = estimate.seconds * plan.to_import, estimate.outputs * plan.to_import
+        for wanted in wants.jobs:
+            planned = plan_job(
+                operation=operation.name, params=params, inputs=wanted.inputs,
+                catalogue=wanted.catalogue, object_pk=wanted.object_pk,
+            )
+            plan.seconds += planned.seconds
+            plan.outputs += planned.outputs
+            plan.jobs.append(wanted)
+    except InvalidParameters as error:
+        _into_form(form, error, filled_in, plan)
+    except ShopgenError as error:
+        plan.problems.append(("", str(error)))
+    return plan, params
+
+
+def _into_form(form: forms.Form, error: InvalidParameters, filled_in: bool, plan: Plan) -> None:
+    own = {name: texts for name, texts in error.fields.items() if name in form.fields}
+    if not filled_in or not own:
+        plan.problems.append(("", str(error)))
+        return
+    for name, texts in own.items():
+        form.add_error(name, [str(text) for text in texts])
+
+
+def _queue(
+    request: HttpRequest, operation: Operation, params: dict[str, Any], subject: Subject, token: uuid.UUID, plan: Plan
+) -> HttpResponse | None:
+    """All jobs or none; None with the reason in ``plan`` when something stood in the way."""
+    user: Any = request.user
+    wants = subject.wants(operation, prepare=True, user=user)
+    if wants.problems or not wants.jobs:
+        plan.problems += wants.problems or [("", _("There is nothing to do."))]
+        return None
+    try:
+        with transaction.atomic():
+            for wanted in wants.jobs:
+                submit_job(
+                    operation=operation.name, params=params, inputs=wanted.inputs, catalogue=wanted.catalogue,
+                    object_pk=wanted.object_pk, user=user, batch=token, idempotency_key=_key(token, wanted),
+                )
+    except ShopgenError as error:
+        plan.problems.append(("", str(error)))
+        return None
+    number = len(wants.jobs)
+    messages.success(request, ngettext("%(n)d job was queued.", "%(n)d jobs were queued.", number) % {"n": number})
+    return HttpResponseRedirect(reverse("admin:shopgen_job_changelist") + f"?batch={token}")
+
+
+def _key(token: uuid.UUID, wanted: Wanted) -> str:
+    return f"admin:{token}:{hashlib.sha256(wanted.key.encode()).hexdigest()[:16]}"

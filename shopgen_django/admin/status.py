@@ -1,0 +1,59 @@
+"""What the start page and the banners say about the work: counts that stop counting, and whether workers live."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from shopgen_django.jobs.health import queue_health
+from shopgen_django.models import ImageState, Job, JobState, ProductImage
+
+MAX_COUNT = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """Counts for the start page; each stops at :data:`MAX_COUNT`."""
+
+    waiting: int
+    approved: int
+    running: int
+    queued: int
+    failed: int
+    warnings: tuple[str, ...]
+
+
+def counted(rows: Any) -> int:
+    """Number of rows, at most :data:`MAX_COUNT` (a page must not read a table to its end)."""
+    return int(rows[:MAX_COUNT].count())
+
+
+def overview() -> Overview:
+    """Seven queries."""
+    images, jobs = ProductImage.objects, Job.objects.order_by()
+    return Overview(
+        waiting=counted(images.filter(state=ImageState.IN_REVIEW).order_by()),
+        approved=counted(images.filter(state=ImageState.APPROVED).order_by()),
+        running=counted(jobs.filter(state=JobState.RUNNING)),
+        queued=counted(jobs.filter(state=JobState.QUEUED)),
+        failed=counted(jobs.filter(state=JobState.FAILED)),
+        warnings=worker_warnings(),
+    )
+
+
+def worker_warnings() -> tuple[str, ...]:
+    """One sentence for each queue whose jobs wait for nobody. Two queries."""
+    found = []
+    for health in queue_health():
+        if not health.ready or health.running:
+            continue
+        if not health.workers_alive:
+            found.append(
+                _("%(count)d jobs are waiting and no worker is running (%(queue)s). Start one: "
+                  "manage.py shopgen_worker") % {"count": health.ready, "queue": health.queue}
+            )  # fmt: skip
+        elif not health.ok:
+            found.append(health.status)
+    return tuple(found)

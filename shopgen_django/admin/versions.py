@@ -1,0 +1,136 @@
+"""Trained models: which one is used, how good they are, what their pictures look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from shopgen_django.exceptions import ShopgenError
+from shopgen_django.models import ModelVersion
+from shopgen_django.services.models import activate_version
+
+from .base import ReadOnlyAdmin
+from .display import badge
+from .folders import latest_sheet, sheet_response
+
+
+@admin.register(ModelVersion)
+class ModelVersionAdmin(ReadOnlyAdmin):
+    """Registered by training runs; people choose which version is used."""
+
+    list_display = ["label", "active_mark", "purpose", "category", "photos", "metrics_text", "created_at"]
+    list_display_links = ["label"]
+    list_filter = ["is_active", "purpose"]
+    search_fields = ["name", "category"]
+    ordering = ["-created_at", "-id"]
+    sortable_by = ["created_at", "label"]
+    actions = ["activate"]
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, "view_modelversion") or self.may(request, "activate_modelversion")
+
+    def has_activate_permission(self, request: HttpRequest) -> bool:
+        return self.may(request, "activate_modelversion")
+
+    @admin.display(description=gettext_lazy("model"), ordering="name")
+    def label(self, version: ModelVersion) -> str:
+        return str(version)
+
+    @admin.display(description=gettext_lazy("used"))
+    def active_mark(self, version: ModelVersion) -> SafeString | str:
+        return badge("active", _("active")) if version.is_active else ""
+
+    @admin.display(description=gettext_lazy("metrics"))
+    def metrics_text(self, version: ModelVersion) -> str:
+        return ", ".join(f"{name} {value}" for name, value in metric_rows(version)[:4]) or "—"
+
+    @admin.action(permissions=["activate"], description=gettext_lazy("Use this version …"))
+    def activate(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        chosen = list(queryset[:2])
+        if len(chosen) != 1:
+            messages.warning(request, _("Choose exactly one version. Nothing was changed."))
+            return None
+        return self._ask(request, chosen[0])
+
+    def _ask(self, request: HttpRequest, version: ModelVersion) -> HttpResponse:
+        slot = ModelVersion.objects.filter(purpose=version.purpose, category=version.category, is_active=True)
+        context = self.page_context(
+            request, _("Use this model"), version=version, current=slot.exclude(pk=version.pk).first(),
+            sample_url=sample_url(version), next=self.next_url(request),
+            address=reverse("admin:shopgen_modelversion_activate", args=[version.pk]),
+        )
+        return TemplateResponse(request, "shopgen_django/admin/activate.html", context)
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        version = kwargs.get("obj")
+        if version is not None:
+            context.update(
+                version=version, sample_url=sample_url(version), metrics=metric_rows(version),
+                may_activate=self.has_activate_permission(request) and not version.is_active,
+                active_mark=self.active_mark(version), libraries=sorted(version.library_versions.items()),
+                categories=version.config.get("categories") or [],
+            )
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def pages(self) -> list[tuple[str, Callable[..., Any], str]]:
+        return [
+            ("<uuid:pk>/samples/", self.samples_view, "modelversion_samples"),
+            ("<uuid:pk>/activate/", self.activate_view, "modelversion_activate"),
+        ]
+
+    def samples_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        version = ModelVersion.objects.filter(pk=pk).first()
+        if version is None:
+            raise Http404
+        return sheet_response(version.folder)
+
+    def activate_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Ask (POST), then activate (POST with ``confirm``)."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self.has_activate_permission(request):
+            raise PermissionDenied
+        version = ModelVersion.objects.filter(pk=pk).first()
+        if version is None:
+            raise Http404
+        if "confirm" not in request.POST:
+            return self._ask(request, version)
+        try:
+            activate_version(version=version, user=request.user)
+        except ShopgenError as error:
+            messages.error(request, str(error))
+            return self._ask(request, version)
+        self.log_change(request, version, _("Activated."))
+        messages.success(request, _("%(model)s is used from now on.") % {"model": version})
+        return self.back(request)
+
+
+def metric_rows(version: ModelVersion) -> list[tuple[str, str]]:
+    """Metrics as name and short text."""
+    rows = []
+    for name, value in sorted((version.metrics or {}).items()):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        rows.append((name, f"{value:.4g}" if number else str(value)[:80]))
+    return rows
+
+
+def sample_url(version: ModelVersion) -> str:
+    """Address of the version's sheet of samples; "" when this machine can't see its folder."""
+    sheet = latest_sheet(version.folder)
+    if sheet is None:
+        return ""
+    return reverse("admin:shopgen_modelversion_samples", args=[version.pk]) + f"?of={int(sheet.stat().st_mtime)}"
+
+
