@@ -383,7 +383,11 @@ def main() -> int:
         var=var, port=free_port(options.port), minutes=options.minutes, check=options.check, env=env,
         children=Children(env=env, cwd=MANAGE.parent),
     )  # fmt: skip
-    return run(demo)
+    try:
+        return run(demo)
+    except KeyboardInterrupt:
+        print("\nStopped. What was trained so far is kept; make demo goes on with it.")
+        return 130
 
 
 if __name__ == "__main__":
