@@ -7,7 +7,8 @@ The cut-out works in three steps on a copy of at most :data:`WORK_SIDE` pixels:
    with a weak centre prior (a naive Bayes model on colour groups, in the spirit of spatial-distribution saliency).
 2. *Where exactly is the outline?* That belief seeds GrabCut (Rother, Kolmogorov, Blake 2004; OpenCV's implementation),
    with sure product where the belief is high and sure ground where it is low. Few rounds are better than many: the
-   seeds hold the colour mixtures in place, long runs drift and lose whole garments.
+   seeds hold the colour mixtures in place, long runs drift and lose whole garments. A second run starts from the place
+   alone; the mask whose colours set it apart better is taken, and where the two differ lies the doubt.
 3. *Soft edge.* The mask is enlarged to the full picture with a guided filter (He, Sun, Tang 2010), and the colours of
    the rim are replaced by colours from just inside, so that no old ground shines through.
 
@@ -58,8 +59,8 @@ def put_on_ground(image: Image.Image, *, ground: tuple[int, int, int] = (255, 25
 
     Returns an RGB picture of the same size and a confidence in 0..1. The confidence is low when the mask is
     implausible: it runs along most of the frame, is tiny or nearly everything, hardly differs in colour from its
-    surroundings, or the two steps of the search disagree. A picture that brings real transparency keeps its own alpha
-    (confidence 1). Deterministic: the same pixels give the same answer.
+    surroundings, or two searches from different starts disagree. A picture that brings real transparency keeps its
+    own alpha (confidence 1). Deterministic: the same pixels give the same answer.
     """
     result = cut_out(image)
     return compose(image, result.alpha, ground=ground), result.confidence
@@ -77,10 +78,13 @@ def cut_out(image: Image.Image) -> CutOut:
         return CutOut(alpha=own, confidence=1.0, doubts={"own_alpha": 1.0})
     rgb = np.asarray(image.convert("RGB"))
     small = _shrunk(rgb, WORK_SIDE)
-    belief = _product_belief(small)
-    mask = _main_parts(_grabcut(small, belief))
-    doubts = _doubts(small, belief, mask)
-    alpha = _soft_alpha(rgb, mask) if mask.any() else np.zeros(rgb.shape[:2], np.float32)
+    colours = _colour_groups(small)
+    masks = [_main_parts(_grabcut(small, seeds)) for seeds in (_belief_seeds(colours), _place_seeds(small))]
+    scores = [_separability(colours, mask) for mask in masks]
+    best = int(np.argmax(scores))
+    doubts = _doubts(small, masks[best])
+    doubts |= {"colours": _ramp(scores[best], 0.6, 0.95), "agreement": _ramp(_iou(*masks), 0.5, 1.0)}
+    alpha = _soft_alpha(rgb, masks[best]) if masks[best].any() else np.zeros(rgb.shape[:2], np.float32)
     return CutOut(alpha=alpha, confidence=float(np.prod(list(doubts.values()))), doubts=doubts)
 
 
@@ -140,12 +144,19 @@ def _centre_prior(height: int, width: int) -> FloatArray:
     return np.exp(-0.5 * (y[:, None] ** 4 + x[None, :] ** 4)).astype(np.float32)
 
 
-def _product_belief(rgb: ByteArray) -> FloatArray:
-    """Belief per pixel, 0..1, that it belongs to the product, from how its colours are spread over the frame."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Colours:
+    """The colours of a picture in soft groups: ``weights`` (pixels, groups) of a small copy of ``shape``."""
+
+    weights: FloatArray
+    shape: tuple[int, int]
+    full_shape: tuple[int, int]
+
+
+def _colour_groups(rgb: ByteArray) -> _Colours:
     import cv2
 
     lab = _lab(_shrunk(rgb, _COLOUR_SIDE))
-    height, width = lab.shape[:2]
     pixels = lab.reshape(-1, 3)
     cv2.setRNGSeed(1)
     groups = min(_COLOUR_GROUPS, len(pixels) // 2)
@@ -155,35 +166,74 @@ def _product_belief(rgb: ByteArray) -> FloatArray:
     distance = ((pixels[:, None] - centres[None]) ** 2).sum(axis=2)
     weights = np.exp(-distance / (2 * 6.0**2)) + 1e-8
     weights /= weights.sum(axis=1, keepdims=True)
+    return _Colours(weights=weights.astype(np.float32), shape=lab.shape[:2], full_shape=rgb.shape[:2])
+
+
+def _colour_evidence(colours: _Colours, belief: FloatArray) -> FloatArray:
+    """Log odds per pixel that its colour is the product's, when ``belief`` (flat, 0..1) says where the product is."""
+    product, ground = colours.weights.T @ belief, colours.weights.T @ (1 - belief)
+    odds = np.log((product / product.sum() + 1e-4) / (ground / ground.sum() + 1e-4))
+    return np.asarray(colours.weights @ odds, np.float32)
+
+
+def _belief_seeds(colours: _Colours) -> ByteArray:
+    """GrabCut seeds from how the colours are spread over the frame."""
+    import cv2
+
+    height, width = colours.shape
     prior = np.clip(_centre_prior(height, width).ravel(), 0.02, 0.98)
     place = 0.3 * np.log(prior / (1 - prior))
     belief = prior
     for _ in range(3):
-        product, ground = weights.T @ belief, weights.T @ (1 - belief)
-        colour = np.log((product / product.sum() + 1e-4) / (ground / ground.sum() + 1e-4))
-        logit = (place + weights @ colour).reshape(height, width).astype(np.float32)
+        logit = (place + _colour_evidence(colours, belief)).reshape(height, width)
         belief = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5).ravel()))
-    size = (rgb.shape[1], rgb.shape[0])
-    return np.asarray(cv2.resize(belief.reshape(height, width).astype(np.float32), size), np.float32)
+    high, wide = colours.full_shape
+    large = cv2.resize(belief.reshape(height, width).astype(np.float32), (wide, high))
+    seeds = np.where(large > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    seeds[_frame(high, wide, 0.02) & (large < 0.5)] = cv2.GC_BGD
+    seeds[large > _SURE_PRODUCT] = cv2.GC_FGD
+    seeds[large < _SURE_GROUND] = cv2.GC_BGD
+    return seeds
 
 
-def _grabcut(rgb: ByteArray, belief: FloatArray) -> BoolArray:
+def _place_seeds(rgb: ByteArray) -> ByteArray:
+    """GrabCut seeds from the place alone: a rounded rectangle in the middle, and a sure frame."""
     import cv2
 
-    height, width = belief.shape
-    seeds = np.where(belief > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    seeds[_frame(height, width, 0.02) & (belief < 0.5)] = cv2.GC_BGD
-    seeds[belief > _SURE_PRODUCT] = cv2.GC_FGD
-    seeds[belief < _SURE_GROUND] = cv2.GC_BGD
-    has_product = bool(((seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)).any())
-    has_ground = bool(((seeds == cv2.GC_BGD) | (seeds == cv2.GC_PR_BGD)).any())
-    if not (has_product and has_ground):
-        return np.asarray(belief > 0.5, bool)
+    height, width = rgb.shape[:2]
+    seeds = np.where(_centre_prior(height, width) > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    seeds[_frame(height, width, 0.03)] = cv2.GC_BGD
+    return seeds
+
+
+def _grabcut(rgb: ByteArray, seeds: ByteArray) -> BoolArray:
+    import cv2
+
+    product = (seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)
+    if product.all() or not product.any():
+        return np.asarray(product, bool)
     cv2.setRNGSeed(1)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+    seeds = seeds.copy()
     cv2.grabCut(bgr, seeds, (0, 0, 1, 1), *models, _GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     return np.asarray((seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD), bool)
+
+
+def _iou(first: BoolArray, second: BoolArray) -> float:
+    """Share of the pixels in either mask that are in both; 0 when both are empty."""
+    return float((first & second).sum() / max(1, (first | second).sum()))
+
+
+def _separability(colours: _Colours, mask: BoolArray) -> float:
+    """How well colour alone tells the mask from the rest (IoU of the mask with what its own colours would pick)."""
+    import cv2
+
+    height, width = colours.shape
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA).ravel()
+    if not 0.0 < float(share.mean()) < 1.0:
+        return 0.0
+    return _iou(_colour_evidence(colours, share.astype(np.float32)) > 0, share > 0.5)
 
 
 def _main_parts(mask: BoolArray) -> BoolArray:
@@ -211,7 +261,7 @@ def _ramp(value: float, low: float, high: float) -> float:
     return float(np.clip((value - low) / (high - low), 0.0, 1.0))
 
 
-def _doubts(rgb: ByteArray, belief: FloatArray, mask: BoolArray) -> dict[str, float]:
+def _doubts(rgb: ByteArray, mask: BoolArray) -> dict[str, float]:
     """The single plausibility scores of a mask, each 0 (implausible) to 1 (fine)."""
     import cv2
 
@@ -219,8 +269,6 @@ def _doubts(rgb: ByteArray, belief: FloatArray, mask: BoolArray) -> dict[str, fl
     if not 0.0 < area < 1.0:
         return {"area": 0.0}
     edge = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    first = belief > 0.5
-    agreement = float((first & mask).sum() / (first | mask).sum())
     # Colours 2 px inside and outside of the outline, compared place by place through a small blur.
     lab = _lab(rgb)
     inside = mask & ~cv2.erode(mask.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=1).astype(bool)
@@ -233,7 +281,6 @@ def _doubts(rgb: ByteArray, belief: FloatArray, mask: BoolArray) -> dict[str, fl
     return {
         "area": min(_ramp(area, 0.02, 0.06), _ramp(area, 0.97, 0.85)),
         "frame": _ramp(float(edge.mean()), 0.6, 0.15),
-        "agreement": _ramp(agreement, 0.2, 0.8),
         "separation": _ramp(flat, 0.5, 0.1),
     }
 

@@ -15,7 +15,7 @@ T = TypeVar("T", bound=type[Operation])
 
 _OPERATIONS: dict[str, Operation] = {}
 
-BUILT_IN = ("generate",)
+BUILT_IN = ("generate", "fit")
 
 
 def register(cls: T) -> T:

@@ -88,11 +88,8 @@ def _eight_bit(image: Image.Image, changes: list[str]) -> Image.Image:
     """One of the modes L, RGB, RGBA, CMYK with the same colours; 16-bit greys are scaled with rounding."""
     clear = image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
     if image.mode.startswith("I"):
-        import numpy as np
-
-        wide = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
         changes.append("mode_converted")
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+        return _narrowed(image)
     wanted = "RGBA" if clear else image.mode if image.mode in ("L", "CMYK") else "RGB"
     if wanted != image.mode:
         changes.append("mode_converted")
@@ -100,6 +97,18 @@ def _eight_bit(image: Image.Image, changes: list[str]) -> Image.Image:
     if wanted == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
     return image
+
+
+def _narrowed(image: Image.Image) -> Image.Image:
+    """16-bit grey to 8 bits, rounded, in bands of rows so that no wide copy of the whole picture is needed."""
+    import numpy as np
+
+    wide = np.asarray(image)
+    narrow = np.empty(wide.shape, np.uint8)
+    for top in range(0, len(wide), 256):
+        band = np.clip(wide[top : top + 256], 0, 65535).astype(np.uint32)
+        narrow[top : top + 256] = (band * 255 + 32767) // 65535
+    return Image.fromarray(narrow)
 
 
 def _shrunk(image: Image.Image, side: int, changes: list[str]) -> Image.Image:
@@ -157,7 +166,7 @@ def _encoded(image: Image.Image, limits: IntakeLimits) -> tuple[bytes, str]:
     fresh.paste(image)
     out = io.BytesIO()
     if fresh.mode == "RGBA":
-        fresh.save(out, "PNG", compress_level=6)
+        fresh.save(out, "PNG", compress_level=3)
         return out.getvalue(), "PNG"
     fresh.save(out, "JPEG", quality=limits.jpeg_quality, subsampling="4:4:4")
     return out.getvalue(), "JPEG"

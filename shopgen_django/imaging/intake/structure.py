@@ -106,7 +106,8 @@ def check_size(width: int, height: int, limits: IntakeLimits) -> None:
 # JPEG (ITU-T T.81, annex B) ------------------------------------------------------------------------------------------
 
 _MARKER = re.compile(rb"\xff+[^\xff]")
-_END_OF_SCAN = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7]")
+"""Begins with a plain byte, which the engine seeks twenty times as fast as a repeated one."""
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
 _MAX_JUNK = 4096
@@ -121,13 +122,13 @@ def _walk_jpeg(data: bytes, limits: IntakeLimits) -> Structure:
     head_length = 0
     position = 2
     while True:
-        match = (_END_OF_SCAN if scans else _MARKER).search(data, position)
+        # Between parts only so much junk is allowed that a longer search is not needed.
+        match = _MARKER.search(data, position, position + _MAX_JUNK + 2)
         if match is None:
-            raise corrupt("ends in the middle of the picture")
+            raise corrupt("ends, or turns into something else, in the middle of the picture")
         marker, start = data[match.end() - 1], match.end()
         bare = marker in _BARE_MARKERS or marker == 0x00
-        # Compressed data is no junk, but before it and for bare markers every byte costs a turn of somebody's loop.
-        junk += (0 if scans else match.end() - 2 - position) + 2 * bare
+        junk += match.end() - 2 - position + 2 * bare
         if junk > _MAX_JUNK:
             raise corrupt("holds too many stray bytes between its parts")
         if marker == 0xD9:
@@ -159,7 +160,10 @@ def _walk_jpeg(data: bytes, limits: IntakeLimits) -> Structure:
             _check_scans(scans, size, limits)
             head_length = head_length or len(kept)
             end = _END_OF_SCAN.search(data, position)
-            kept.append(view[position : end.start() if end else len(data)])
+            if end is None:
+                raise corrupt("ends in the middle of the picture")
+            kept.append(view[position : end.start()])
+            position = end.start()
     if size is None or not scans:
         raise corrupt("holds no picture")
     return Structure(
