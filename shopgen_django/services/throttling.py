@@ -17,8 +17,8 @@ from django.db.models import F
 
 from shopgen_django.models import RateWindow
 
-# More processes than this would have to race on one row, window after window, for a request to be refused wrongly.
-_TRIES = 8
+# Each further try means that another request has just been served; so many in a row do not happen.
+_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,26 +40,32 @@ def take(*, scope: str, key: str, limit: int, seconds: int = 60, amount: int = 1
     window = int(now // seconds)
     reset = max(1, int((window + 1) * seconds - now) + 1)
     rows = RateWindow.objects.filter(scope=scope, key=key)
-    for _attempt in range(_TRIES):
-        if amount > limit:
-            break
+    refused = Taken(allowed=False, limit=limit, remaining=0, reset=reset)
+    for _attempt in range(_TRIES if amount <= limit else 0):
         # gte: a process whose clock runs ahead has opened the next window; ours lies in the past then.
         if rows.filter(window__gte=window, count__lte=limit - amount).update(count=F("count") + amount):
             break
         if rows.filter(window__lt=window).update(window=window, count=amount):
             break
-        if rows.filter(window__gte=window).exists():
-            return Taken(allowed=False, limit=limit, remaining=_remaining(scope, key, limit), reset=reset)
-        try:
-            with transaction.atomic():
-                RateWindow.objects.create(scope=scope, key=key, window=window, count=amount)
+        row = rows.values("window", "count").first()
+        if row is not None and row["window"] >= window and row["count"] > limit - amount:
+            return replace(refused, remaining=max(0, limit - row["count"]))
+        if row is None and _opened(scope, key, window, amount):
             break
-        except IntegrityError:
-            continue  # another request opened the window in this moment
+        # Otherwise another request has changed the row between our statements: look again.
     else:
-        return Taken(allowed=False, limit=limit, remaining=0, reset=reset)
-    remaining = _remaining(scope, key, limit)
-    return Taken(allowed=amount <= limit, limit=limit, remaining=remaining, reset=reset)
+        return refused
+    return replace(refused, allowed=True, remaining=_remaining(scope, key, limit))
+
+
+def _opened(scope: str, key: str, window: int, amount: int) -> bool:
+    """Write the first row of this key; False when another request was faster."""
+    try:
+        with transaction.atomic():
+            RateWindow.objects.create(scope=scope, key=key, window=window, count=amount)
+    except IntegrityError:
+        return False
+    return True
 
 
 def _remaining(scope: str, key: str, limit: int) -> int:

@@ -72,6 +72,9 @@ class ReadOnly(serializers.ModelSerializer[Any]):
         fields = super().get_fields()
         for field in fields.values():
             field.read_only = True
+            field.validators = []  # nothing comes in; and a database's own ranges are no part of the schema
+            if isinstance(field, serializers.IntegerField):
+                field.min_value = field.max_value = None
         return fields
 
 

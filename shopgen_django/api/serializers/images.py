@@ -37,7 +37,8 @@ class ImageSerializer(ReadOnly):
 
     kind = Choice(ImageKind)
     state = Choice(ImageState)
-    digital_source = Choice(DigitalSource, allow_blank=True)
+    digital_source = serializers.CharField(help_text="IPTC DigitalSourceType; empty: not known.")
+    params = serializers.DictField(help_text="Parameters of the operation that made it.")
     job = serializers.UUIDField(source="job_id", allow_null=True)
     model_version = serializers.UUIDField(source="model_version_id", allow_null=True)
     parents = serializers.SerializerMethodField(help_text="Ids of the pictures that it was made from.")

@@ -29,6 +29,7 @@ class JobSerializer(ReadOnly):
 
     state = Choice(JobState)
     queue = Choice(JobQueue)
+    params = serializers.DictField(help_text="As given, completed with the defaults.")
     inputs = serializers.SerializerMethodField(help_text="Ids of the input pictures, in order.")
     images = serializers.SerializerMethodField(help_text="Ids of the pictures that the job made, in order.")
     error = Nested(JobErrorSerializer, help_text="Why it failed; null while it has not.")
