@@ -12,15 +12,15 @@ import io
 import re
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-__all__ = ["DIGITAL_SOURCE_TYPES", "digital_source_uri", "encode", "read_provenance"]
+__all__ = ["DIGITAL_SOURCE_TYPES", "digital_source_uri", "encode", "inherited_source_type", "read_provenance"]
 
 _NEWSCODES: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 DIGITAL_SOURCE_TYPES: Final = (
@@ -63,6 +63,21 @@ def digital_source_uri(term: str) -> str:
     if short not in DIGITAL_SOURCE_TYPES:
         raise ValueError(f"{term!r} is no IPTC digital source type. Known are: {', '.join(DIGITAL_SOURCE_TYPES)}.")
     return _NEWSCODES + short
+
+
+def inherited_source_type(own: str, inputs: Iterable[str]) -> str:
+    """The IPTC term of a result, from the term of what was done to it and those of the pictures it was made from.
+
+    Cropping a picture that a model made does not turn it into a photo: a result of generated pictures alone stays
+    ``trainedAlgorithmicMedia``, one with generated parts is ``compositeWithTrainedAlgorithmicMedia``. Otherwise ``own``
+    stands. Unknown inputs ("") count as not generated, since nothing says that they are.
+    """
+    generated = {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"}
+    terms = {term.removeprefix(_NEWSCODES) for term in inputs}
+    if own in generated or not terms & generated:
+        return own
+    only = terms == {"trainedAlgorithmicMedia"}
+    return "trainedAlgorithmicMedia" if only else "compositeWithTrainedAlgorithmicMedia"
 
 
 def encode(
@@ -112,10 +127,14 @@ def read_provenance(data: bytes) -> dict[str, str]:
     itself and refuses XML with a document type (entity bombs) by ignoring it.
     """
     packet = _find_packet(data)
-    if packet is None or len(packet) > 2**20 or b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
+    if packet is None or len(packet) > 2**20:
+        return {}
+    packet = packet.strip(b"\x00 \t\r\n")
+    # A NUL inside means UTF-16 or UTF-32, in which a document type could hide from this look at the bytes.
+    if b"\x00" in packet or b"<!DOCTYPE" in packet or b"<!ENTITY" in packet:
         return {}
     try:
-        root = ElementTree.fromstring(packet.strip(b"\x00 \t\r\n"))  # noqa: S314 (no document type, size bounded)
+        root = ElementTree.fromstring(packet)  # noqa: S314 (no document type, size bounded)
     except (ElementTree.ParseError, ValueError, LookupError):
         return {}
     found: dict[str, str] = {}
@@ -229,7 +248,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += 2 + max(2, length)
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, Any]]:
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     at = 12
     while at + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, at)

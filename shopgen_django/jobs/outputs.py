@@ -42,6 +42,7 @@ class Stored:
     parents: tuple[str, ...]
     measurements: Mapping[str, float]
     held_back: str
+    digital_source: str
 
 
 def store_output(lease: Lease, index: int, output: Output, operation: Operation) -> Stored:
@@ -55,8 +56,9 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
     image = output.image
     measurements = {**measure(image), **output.measurements}
     held_back = str(output.held_back) or ask_gates(image, measurements)
+    origin = _origin(lease.job, operation)
     content = encode(
-        image, format=output.format, digital_source_type=operation.digital_source,
+        image, format=output.format, digital_source_type=origin,
         software=f"shopgen-django {__version__}", extra=_provenance(lease.job),
     )
     sha256 = hashlib.sha256(content).hexdigest()
@@ -64,7 +66,18 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
     return Stored(
         index=index, name=name, sha256=sha256, format=output.format, width=image.width, height=image.height,
         bytes=len(content), alt_text=str(output.alt_text), category=output.category, parents=output.parents,
-        measurements=measurements, held_back=held_back,
+        measurements=measurements, held_back=held_back, digital_source=origin,
+    )
+
+
+def _origin(job: Job, operation: Operation) -> str:
+    """IPTC code of the results: what was generated stays marked when it is cropped or mended later."""
+    from shopgen_django.imaging.provenance import inherited_source_type
+
+    if not operation.max_inputs:
+        return operation.digital_source
+    return inherited_source_type(
+        operation.digital_source, job.job_inputs.values_list("image__digital_source", flat=True)
     )
 
 
@@ -166,6 +179,6 @@ def _row(
         gate_reason=stored.held_back[:500], product_label=job.product_label, category=stored.category[:100],
         file=stored.name, sha256=stored.sha256, format=stored.format, width=stored.width, height=stored.height,
         bytes=stored.bytes, alt_text=(stored.alt_text or job.product_label or _("Picture"))[:500],
-        digital_source=operation.digital_source, job=job, index=stored.index, model_version=job.model_version,
+        digital_source=stored.digital_source, job=job, index=stored.index, model_version=job.model_version,
         operation=job.operation, params=dict(params), created_by_id=job.created_by_id, **product,
     )

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shopgen_django.imaging.intake import ERROR_CODES, IntakeError, IntakeLimits, inspect, normalise
+from shopgen_django.imaging.intake import ERROR_CODES, IntakeError, IntakeLimits, inspect, normalise, normalise_bounded
+from shopgen_django.imaging.provenance import encode
 
 from . import hostile as make
 
@@ -360,6 +361,21 @@ def test_69_names_and_declared_types_decide_nothing_but_are_noted() -> None:
     assert "type_mismatch" in inspect(data, declared_type="text/html").warnings
     assert "type_mismatch" in inspect(data, name="../../a.php").warnings
     assert inspect(data, name="\x00\u202egpj.exe").format == "JPEG"
+
+
+def test_what_a_file_says_about_its_origin_is_kept_when_its_metadata_goes() -> None:
+    for kind in ("PNG", "JPEG", "WEBP"):
+        data = encode(make.scene(), format=kind, digital_source_type="trainedAlgorithmicMedia")
+        assert inspect(data).digital_source_type == "trainedAlgorithmicMedia"
+        assert normalise_bounded(data).inspection.digital_source_type == "trainedAlgorithmicMedia"
+    assert inspect(make.jpeg()).digital_source_type == ""
+    nonsense = make.encoded(
+        make.scene(),
+        "JPEG",
+        xmp=b'<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description '
+        b'xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" i:DigitalSourceType="http://x/&lt;b&gt;"/></r:RDF>',
+    )
+    assert inspect(nonsense).digital_source_type == ""
 
 
 def test_a_file_is_left_where_it_was() -> None:

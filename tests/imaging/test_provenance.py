@@ -13,7 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shopgen_django.imaging.provenance import DIGITAL_SOURCE_TYPES, digital_source_uri, encode, read_provenance
+from shopgen_django.imaging.provenance import (
+    DIGITAL_SOURCE_TYPES,
+    digital_source_uri,
+    encode,
+    inherited_source_type,
+    read_provenance,
+)
 
 from . import hostile as make
 
@@ -178,11 +184,24 @@ def test_the_attribute_form_of_other_programs_is_read() -> None:
         make.jpeg(),
         make.encoded(make.scene(), "JPEG", xmp=b"<broken"),
         make.encoded(make.scene(), "JPEG", xmp=b'<!DOCTYPE l [<!ENTITY a "ha">]><x>&a;</x>'),
+        make.encoded(make.scene(), "JPEG", xmp='<!DOCTYPE l [<!ENTITY a "ha">]><x>&a;</x>'.encode("utf-16")),
         make.with_png_chunks(make.chunk(b"iTXt", b"XML:com.adobe.xmp\x00")),
         make.with_png_chunks(make.chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x01\x00\x00\x00" + make.zeros_packed(2**24))),
         make.with_png_chunks(make.chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x01\x00\x00\x00no zlib")),
     ],
-    ids=["empty", "jpeg start", "png start", "webp start", "none", "broken", "doctype", "short", "bomb", "no zlib"],
+    ids=[
+        "empty",
+        "jpeg start",
+        "png start",
+        "webp start",
+        "none",
+        "broken",
+        "doctype",
+        "utf-16",
+        "short",
+        "bomb",
+        "no zlib",
+    ],
 )
 def test_nothing_readable_is_nothing(data: bytes) -> None:
     assert read_provenance(data) == {}
@@ -193,3 +212,19 @@ def test_every_cut_of_a_file_is_read_without_an_error(kind: str) -> None:
     data = encode(make.scene(64, 64), format=kind, digital_source_type="composite", software="s")
     for length in range(0, len(data), 7):
         assert read_provenance(data[:length]) in ({}, read_provenance(data))
+
+
+@pytest.mark.parametrize(
+    ("own", "inputs", "wanted"),
+    [
+        ("algorithmicallyEnhanced", ["digitalCapture", ""], "algorithmicallyEnhanced"),
+        ("algorithmicallyEnhanced", [], "algorithmicallyEnhanced"),
+        ("algorithmicallyEnhanced", ["trainedAlgorithmicMedia"], "trainedAlgorithmicMedia"),
+        ("algorithmicallyEnhanced", [GENERATED], "trainedAlgorithmicMedia"),
+        ("algorithmicallyEnhanced", ["trainedAlgorithmicMedia", ""], "compositeWithTrainedAlgorithmicMedia"),
+        ("composite", ["compositeWithTrainedAlgorithmicMedia"], "compositeWithTrainedAlgorithmicMedia"),
+        ("trainedAlgorithmicMedia", ["digitalCapture"], "trainedAlgorithmicMedia"),
+    ],
+)
+def test_what_was_generated_stays_marked_through_every_later_step(own: str, inputs: list[str], wanted: str) -> None:
+    assert inherited_source_type(own, inputs) == wanted

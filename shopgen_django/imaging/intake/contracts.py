@@ -99,6 +99,9 @@ class Inspection:
     """Length of the file in bytes."""
     sha256: str
     content_type: str
+    digital_source_type: str = ""
+    """IPTC term that the file itself declares (``trainedAlgorithmicMedia``); "" when it says nothing known. Its word
+    only, but worth keeping: normalising drops all metadata, and a generated picture must stay marked."""
     warnings: tuple[str, ...] = ()
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from PIL import Image
 
+from shopgen_django.imaging.provenance import DIGITAL_SOURCE_TYPES, read_provenance
+
 from .contracts import Inspection, IntakeError, IntakeLimits, Source
 from .structure import Structure, check_size, corrupt, read_structure
 
@@ -86,9 +88,15 @@ def inspect_bytes(
         size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         content_type=CONTENT_TYPES[structure.format],
+        digital_source_type=_declared_source(data),
         warnings=tuple(warnings),
     )
     return inspection, structure
+
+
+def _declared_source(data: bytes) -> str:
+    term = read_provenance(data).get("digital_source_type", "").rpartition("/")[2]
+    return term if term in DIGITAL_SOURCE_TYPES else ""
 
 
 def open_image(structure: Structure, stream: bytes) -> Image.Image:
