@@ -1,7 +1,8 @@
-"""The adapter for a Wagtail shop: a page or snippet model with a foreign key to a Wagtail image.
+"""The adapter for a Wagtail shop: a page or snippet model whose pictures are images of Wagtail's library.
 
-Publishing adds an image to Wagtail's library and points the foreign key at it; what is on a page changes through
-revisions (see :mod:`shopgen_django.catalogues.wagtail_revisions`). The image that stood there stays in the library.
+Publishing adds an image to the library and points a foreign key at it, or adds it to a child relation. What is on a
+page changes through revisions (see :mod:`shopgen_django.catalogues.wagtail_revisions`). The image that stood there
+stays in the library.
 """
 
 from __future__ import annotations
@@ -18,24 +19,27 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import ProductNotFound, PublishError
 
-from . import files, guessing
+from . import files
 from .base import Picture, Placement, Receipt, WithdrawOutcome
 from .modelled import ModelCatalogue
+from .wagtail_places import ImagePlace, find_place
 from .wagtail_revisions import change, refuse_locked, shown
 
 
 class WagtailCatalogue(ModelCatalogue):
-    """Pages or snippets with one Wagtail image each; ``MODEL`` is the only option it needs.
+    """Pages or snippets with Wagtail images; ``MODEL`` is the only option it needs.
 
-    ``IMAGE_FIELD`` is the foreign key to the image (guessed when there is one), ``COLLECTION`` the name or id of the
-    collection that new images go to (made when missing; the root collection when left out), ``IMAGE_DEFAULTS`` values
-    for further fields of a custom image model. Live pages are on offer unless ``ACTIVE_FILTER`` says otherwise. The
-    image's description is the text alternative.
+    ``IMAGE_FIELD`` is the foreign key to the image, or ``GALLERY`` the child relation that holds images in an order;
+    the one that there is, is found by itself. ``COLLECTION`` is the name or id of the collection that new images go to
+    (made when missing; the root collection when left out), ``IMAGE_DEFAULTS`` values for further fields of a custom
+    image model. Live pages are on offer unless ``ACTIVE_FILTER`` says otherwise. The image's description is the text
+    alternative.
     """
 
     OPTIONS: ClassVar[Mapping[str, Any]] = {
         **ModelCatalogue.OPTIONS,
         "IMAGE_FIELD": None,
+        "GALLERY": None,
         "COLLECTION": None,
         "IMAGE_DEFAULTS": {},
     }
@@ -51,44 +55,19 @@ class WagtailCatalogue(ModelCatalogue):
             ) from error
 
     @cached_property
-    def image_field(self) -> str:
-        """Name of the foreign key to the Wagtail image. Raises ImproperlyConfigured when that can't be told."""
-        found = [
-            field.name
-            for field in self.model._meta.concrete_fields
-            if isinstance(field, models.ForeignKey) and self._is_image_model(field.related_model)
-        ]
-        chosen = self.options["IMAGE_FIELD"]
-        if chosen is not None:
-            if chosen not in found:
-                raise ImproperlyConfigured(
-                    f"{self.where('IMAGE_FIELD')}: {self.model._meta.label}.{chosen} is no foreign key to the Wagtail "
-                    f"image model. Such are: {', '.join(found) or 'none'}."
-                )
-            return str(chosen)
-        usual = [name for name in found if name in guessing.PICTURES]
-        for candidates in (found, usual):
-            if len(candidates) == 1:
-                return candidates[0]
-        raise ImproperlyConfigured(
-            f"{self.where('IMAGE_FIELD')} has to name the foreign key of {self.model._meta.label} to the Wagtail image "
-            f"model; candidates: {', '.join(found) or 'none'}."
-        )
+    def place(self) -> ImagePlace:
+        """Where images stand. Raises ImproperlyConfigured when that can't be told."""
+        image_field, gallery = self.options["IMAGE_FIELD"], self.options["GALLERY"]
+        return find_place(self.model, image_field=image_field, gallery=gallery, where=self.where)
 
-    @staticmethod
-    def _is_image_model(model: Any) -> bool:
-        from wagtail.images.models import AbstractImage
-
-        return isinstance(model, type) and issubclass(model, AbstractImage)
+    @property
+    def supports_gallery(self) -> bool:  # type: ignore[override]
+        return self.place.supports_gallery
 
     @property
     def image_model(self) -> type[models.Model]:
-        """The image model that the foreign key points to."""
-        return self.model._meta.get_field(self.image_field).related_model  # type: ignore[return-value]
-
-    @property
-    def _column(self) -> str:
-        return f"{self.image_field}_id"
+        """The shop's Wagtail image model."""
+        return self.place.image_model
 
     def active(self) -> models.QuerySet[Any]:
         rows = super().active()
@@ -101,39 +80,38 @@ class WagtailCatalogue(ModelCatalogue):
 
     # Pictures
 
-    def _image(self, product: Any) -> Any | None:
-        key = getattr(shown(product), self._column)
-        return None if key is None else self.image_model._base_manager.filter(pk=key).first()
+    def _images(self, product: Any) -> list[Any]:
+        keys = self.place.keys(shown(product))
+        found = self.image_model._base_manager.in_bulk(keys)
+        return [found[key] for key in keys if key in found]
 
     def pictures(self, pk: str) -> list[Picture]:
-        image = self._image(self.row(pk))
-        if image is None:
-            return []
-        return [Picture(key=str(image.pk), alt_text=image.description, position=0, name=image.file.name)]
+        return [
+            Picture(key=str(image.pk), alt_text=image.description, position=position, name=image.file.name)
+            for position, image in enumerate(self._images(self.row(pk)))
+        ]
 
     def open_picture(self, pk: str, key: str) -> BinaryIO:
-        image = self._image(self.row(pk))
-        if image is None or str(image.pk) != key:
-            raise files.missing(key)
-        return files.open_file(image.file.storage, image.file.name)
+        for image in self._images(self.row(pk)):
+            if str(image.pk) == key:
+                return files.open_file(image.file.storage, image.file.name)
+        raise files.missing(key)
 
     def publish(self, pk: str, *, content: File[bytes], filename: str, alt_text: str, placement: Placement) -> Receipt:
         self.require_placement(placement)
         product = self.locked(pk)
         refuse_locked(product)
-        before = self._image(product)
+        before = self._images(product)
         image = self._add_image(self.title.read(product) or str(product), content, filename, alt_text)
+        put = partial(self.place.put, key=image.pk, placement=placement, text=alt_text)
         try:
-            change(product, partial(self._point, image.pk), [self.image_field])
+            change(product, put, self.place.columns)
         except BaseException:
             image.file.storage.delete(image.file.name)
             raise
-        previous = None if before is None else {"image": before.pk, "file": before.file.name}
+        previous = {"image": before[0].pk, "file": before[0].file.name} if before else None
         placed = {"image": image.pk, "file": image.file.name}
         return {"placement": placement, "placed": placed, "previous": previous}
-
-    def _point(self, key: Any, item: Any) -> None:
-        setattr(item, self._column, key)
 
     def _add_image(self, title: str, content: File[bytes], filename: str, alt_text: str) -> Any:
         model = self.image_model
@@ -175,39 +153,41 @@ class WagtailCatalogue(ModelCatalogue):
             self._forget(placed)
             return WithdrawOutcome.PRODUCT_GONE
         refuse_locked(product)
-        self._forget(placed)
-        if getattr(shown(product), self._column) != placed:
+        self._forget(placed, product)
+        keys = self.place.keys(shown(product))
+        if placed not in keys:
             return WithdrawOutcome.KEPT_NEWER
         wanted = None if previous is None else previous["image"]
-        lost = wanted is not None and not self.image_model._base_manager.filter(pk=wanted).exists()
+        lost = wanted is not None and self.place.lost(shown(product), wanted)
         back = None if lost else wanted
-        if back is None and not self.model._meta.get_field(self.image_field).null:
+        if back is None and not self.place.may_be_empty():
             raise PublishError(
                 _("The picture that stood there no longer exists and the field may not be empty. Choose another first.")
             )
-
-        def restore(item: Any) -> None:
-            # An editor may have chosen another picture in the draft already: that choice stays.
-            if getattr(item, self._column) == placed:
-                setattr(item, self._column, back)
-
-        change(product, restore, [self.image_field])
+        change(product, partial(self.place.take, key=placed, back=back), self.place.columns)
+        if receipt["placement"] != "main":
+            return WithdrawOutcome.RESTORED
+        if keys[0] != placed:
+            return WithdrawOutcome.KEPT_NEWER
         return WithdrawOutcome.PREVIOUS_MISSING if lost else WithdrawOutcome.RESTORED
 
-    def _forget(self, key: Any) -> None:
-        transaction.on_commit(partial(self._remove_unused, key), using=self.database)
+    def _forget(self, key: Any, product: Any = None) -> None:
+        product_key = None if product is None else product.pk
+        transaction.on_commit(partial(self._remove_unused, key, product_key), using=self.database)
 
-    def _remove_unused(self, key: Any) -> None:
+    def _remove_unused(self, key: Any, product_key: Any) -> None:
         """Take our image out of the library, unless an editor uses it anywhere."""
         from wagtail.models import ReferenceIndex
 
         image = self.image_model._base_manager.filter(pk=key).first()
-        if image is None or ReferenceIndex.get_references_to(image).exists():
+        if image is None:
             return
-        # The index knows what is live; an unpublished draft of a product may hold the picture as well.
-        if self.model._base_manager.filter(**{self._column: key}).exists():
-            return
-        image.delete()
+        product = self.model._base_manager.filter(pk=product_key).first()
+        if product is not None and ReferenceIndex.model_is_indexable(type(product)):
+            # Wagtail doesn't index anew when the last row of a child relation goes.
+            ReferenceIndex.create_or_update_for_object(product)
+        if not ReferenceIndex.get_references_to(image).exists():
+            image.delete()
 
     def discard(self, receipt: Receipt) -> None:
         files.remove_unused(self.image_model, "file", receipt["placed"]["file"], self.database)

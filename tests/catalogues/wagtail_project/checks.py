@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.images import ImageFile
 from django.test import Client, TestCase
 from django.utils import timezone
@@ -20,7 +21,7 @@ from shopgen_django.models import ProductImage
 from shopgen_django.services.publishing import publish_image, withdraw_image
 from tests.factories import make_image
 
-from .shop.models import Garment, Poster, ProductPage
+from .shop.models import Garment, Poster, ProductPage, ShoePage, ShoePhoto
 
 
 def library_image(content: bytes, name: str = "photo.png") -> Image:
@@ -56,6 +57,27 @@ class TestPages(CatalogueContract, TestCase):
         page.save_revision().publish()
 
 
+class TestPagesWithAGallery(CatalogueContract, TestCase):
+    def make_catalogue(self) -> WagtailCatalogue:
+        return WagtailCatalogue("default", MODEL="shop.ShoePage")
+
+    def make_product(self, *, title: str, category: str = "", picture: bytes | None = None) -> str:
+        page = ShoePage(title=title, kind=category)
+        if picture:
+            page.photos = [ShoePhoto(image=library_image(picture), sort_order=0)]
+        home().add_child(instance=page)
+        page.save_revision().publish()
+        return str(page.pk)
+
+    def person_replaces(self, pk: str, content: bytes) -> None:
+        page = ShoePage.objects.get(pk=pk)
+        rows = list(page.photos.order_by("sort_order"))
+        page.photos = [ShoePhoto(image=library_image(content, "by-hand.png")), *rows]
+        for number, row in enumerate(page.photos.all()):
+            row.sort_order = number
+        page.save_revision().publish()
+
+
 class TestPlainSnippets(CatalogueContract, TestCase):
     def make_catalogue(self) -> WagtailCatalogue:
         return WagtailCatalogue("default", MODEL="shop.Poster")
@@ -83,8 +105,6 @@ class TestSnippetsWithDrafts(CatalogueContract, TestCase):
 
 
 def put(page: Any, colour: str = "gold") -> Any:
-    from django.core.files.base import ContentFile
-
     content = ContentFile(png(colour))
     return get_catalogue().publish(str(page.pk), content=content, filename="a.png", alt_text="A", placement="main")
 
@@ -141,6 +161,30 @@ def test_an_editors_draft_is_neither_published_nor_lost(edited: ProductPage) -> 
     live.get_latest_revision().publish()
     live = ProductPage.objects.get(pk=edited.pk)
     assert (live.title, live.intro, colour_of(live)) == ("Dress, to be renamed", "Only a draft", png("navy"))
+
+
+def test_a_gallery_in_an_editors_draft_gets_the_picture_and_stays_a_draft(db: None) -> None:
+    shoe = ShoePage(title="Shoe")
+    shoe.photos = [ShoePhoto(image=library_image(png("navy")), caption="Side", sort_order=0)]
+    home().add_child(instance=shoe)
+    shoe.save_revision().publish()
+    draft = ShoePage.objects.get(pk=shoe.pk)
+    draft.title = "Shoe, renamed"
+    draft.photos = [*draft.photos.all(), ShoePhoto(image=library_image(png("red")), caption="Back", sort_order=1)]
+    draft.save_revision()
+
+    catalogue = WagtailCatalogue("default", MODEL="shop.ShoePage")
+    content = ContentFile(png("gold"))
+    receipt = catalogue.publish(str(shoe.pk), content=content, filename="a.png", alt_text="Top", placement="main")
+    live = ShoePage.objects.get(pk=shoe.pk)
+    assert [(row.caption, row.sort_order) for row in live.photos.order_by("sort_order")] == [("Top", 0), ("Side", 1)]
+    assert (live.title, live.has_unpublished_changes) == ("Shoe", True)
+    latest = live.get_latest_revision_as_object()
+    assert (latest.title, [row.caption for row in latest.photos.all()]) == ("Shoe, renamed", ["Top", "Side", "Back"])
+    assert catalogue.withdraw(str(shoe.pk), receipt) == WithdrawOutcome.RESTORED
+    live = ShoePage.objects.get(pk=shoe.pk)
+    assert [row.caption for row in live.photos.all()] == ["Side"]
+    assert [row.caption for row in live.get_latest_revision_as_object().photos.all()] == ["Side", "Back"]
 
 
 def test_an_editors_choice_in_a_draft_survives_the_withdrawal(page: ProductPage) -> None:
@@ -236,8 +280,9 @@ def test_a_previous_image_that_was_deleted_leaves_no_broken_picture(page: Produc
 
 
 def test_two_foreign_keys_to_images_have_to_be_told_apart() -> None:
-    assert WagtailCatalogue("default", MODEL="shop.Garment").image_field == "image"
-    assert WagtailCatalogue("default", MODEL="shop.Garment", IMAGE_FIELD="swatch").image_field == "swatch"
+    assert WagtailCatalogue("default", MODEL="shop.Garment").place.columns == ["image"]
+    assert WagtailCatalogue("default", MODEL="shop.Garment", IMAGE_FIELD="swatch").place.columns == ["swatch"]
+    assert WagtailCatalogue("default", MODEL="shop.ShoePage").place.columns == ["photos"]
     (error,) = WagtailCatalogue("default", MODEL="shop.Garment", IMAGE_FIELD="name").check()
     assert "image, swatch" in str(error.msg)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from django.db import models
+from modelcluster.fields import ParentalKey
 from wagtail.admin.panels import FieldPanel
-from wagtail.models import DraftStateMixin, LockableMixin, Page, RevisionMixin, WorkflowMixin
+from wagtail.models import DraftStateMixin, LockableMixin, Orderable, Page, RevisionMixin, WorkflowMixin
 from wagtail.snippets.models import register_snippet
 
 
@@ -15,6 +16,16 @@ class ProductPage(Page):
 
     content_panels = [*Page.content_panels, FieldPanel("kind"), FieldPanel("intro"), FieldPanel("photo")]
     template = "product_page.html"
+
+
+class ShoePage(Page):
+    kind = models.CharField(max_length=50, blank=True)
+
+
+class ShoePhoto(Orderable):
+    page = ParentalKey(ShoePage, on_delete=models.CASCADE, related_name="photos")
+    image = models.ForeignKey("wagtailimages.Image", models.CASCADE, related_name="+")
+    caption = models.CharField(max_length=100, blank=True)
 
 
 @register_snippet
