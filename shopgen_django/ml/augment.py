@@ -79,7 +79,7 @@ def colour(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor
     matrix = contrast.view(n, 1, 1) * (per_picture * identity + (1.0 - per_picture) * grey)
     if c > 3:
         matrix = torch.cat([matrix[:, :3], identity[3:].expand(n, c - 3, c)], dim=1)
-    mean = pictures[:, :3].mean(dim=(1, 2, 3)).float()
+    mean = pictures[:, :3].mean(dim=(1, 2, 3), dtype=torch.promote_types(pictures.dtype, torch.float32))
     offset = torch.zeros(n, c, 1, device=pictures.device)
     # contrast * (x + shift - (mean + shift)) + mean + shift, the mean being that of the picture after the shift.
     offset = offset + (mean * (1.0 - contrast) + shift).view(n, 1, 1)

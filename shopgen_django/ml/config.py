@@ -66,7 +66,12 @@ class TrainConfig:
         "file,label goes before folders), or an .npz file with the arrays images and labels",
     )
     category: tuple[str, ...] = _option(
-        (), group="data", kind=str, metavar="NAME", many=True, help="use only these categories (repeat it, or list several)"
+        (),
+        group="data",
+        kind=str,
+        metavar="NAME",
+        many=True,
+        help="use only these categories (repeat it, or list several)",
     )
     prepare: str = _option(
         "none",
@@ -81,10 +86,17 @@ class TrainConfig:
         help="how a picture becomes square: pad with its border's colour, or crop the middle",
     )
     flip: bool = _option(
-        True, group="data", kind=bool, help="also show mirrored pictures; turn it off when logos or text must stay readable"
+        True,
+        group="data",
+        kind=bool,
+        help="also show mirrored pictures; turn it off when logos or text must stay readable",
     )
     allow_bad_files: bool = _option(
-        False, group="data", kind=bool, identity=False, help="start even when more than 5%% of the pictures can't be read"
+        False,
+        group="data",
+        kind=bool,
+        identity=False,
+        help="start even when more than 5%% of the pictures can't be read",
     )
     architecture: str = _option(
         "modern",
@@ -93,7 +105,12 @@ class TrainConfig:
         help="modern: relativistic pairing loss with R1 and R2, no normalisation; dcgan: the classic network of 2015",
     )
     size: int | None = _option(
-        None, group="model", kind=int, metavar="N", minimum=MIN_SIZE, help="side of the pictures in pixels: 28, 32, 64, 128 ..."
+        None,
+        group="model",
+        kind=int,
+        metavar="N",
+        minimum=MIN_SIZE,
+        help="side of the pictures in pixels: 28, 32, 64, 128 ...",
     )
     channels: int | None = _option(
         None, group="model", kind=int, choices=(1, 3, 4), help="1 grey, 3 colour, 4 colour with transparency"
@@ -106,7 +123,10 @@ class TrainConfig:
         "log(1 - D(G(z)))), lsgan (squared error)",
     )
     conditional: bool | None = _option(
-        None, group="model", kind=bool, help="learn the categories, so that they can be asked for; on when there are two or more"
+        None,
+        group="model",
+        kind=bool,
+        help="learn the categories, so that they can be asked for; on when there are two or more",
     )
     augment: str = _option(
         "auto",
@@ -132,7 +152,9 @@ class TrainConfig:
         identity=False,
         help="stop when the discriminator has been shown this many real pictures",
     )
-    device: str = _option("auto", group="machine", choices=("auto", "cpu", "cuda"), identity=False, help="auto: a GPU when there is one")
+    device: str = _option(
+        "auto", group="machine", choices=("auto", "cpu", "cuda"), identity=False, help="auto: a GPU when there is one"
+    )
     precision: str = _option(
         "auto",
         group="machine",
@@ -148,9 +170,17 @@ class TrainConfig:
         identity=False,
         help="CPU threads; default: OMP_NUM_THREADS, else the cores this process may use",
     )
-    output: str = _option("", group="output", kind=str, metavar="DIR", identity=False, help="folder for everything the run writes")
+    output: str = _option(
+        "", group="output", kind=str, metavar="DIR", identity=False, help="folder for everything the run writes"
+    )
     tick_seconds: float = _option(
-        5.0, group="output", kind=float, metavar="S", minimum=0, identity=False, help="seconds between two lines of progress"
+        5.0,
+        group="output",
+        kind=float,
+        metavar="S",
+        minimum=0,
+        identity=False,
+        help="seconds between two lines of progress",
     )
     snapshot_seconds: float = _option(
         30.0,
@@ -162,18 +192,26 @@ class TrainConfig:
         help="seconds between two snapshots: samples, model and state; a killed run loses at most this",
     )
     batch_size: int | None = _option(None, group="expert", kind=int, metavar="B", minimum=2, help="pictures in a step")
-    seed: int = _option(0, group="expert", kind=int, metavar="S", minimum=0, help="same seed, same run (exactly, on one CPU)")
-    width: int | None = _option(None, group="expert", kind=int, metavar="W", minimum=4, help="channels at the highest resolution")
-    latent: int | None = _option(None, group="expert", kind=int, metavar="Z", minimum=2, help="length of the random vector")
+    seed: int = _option(
+        0, group="expert", kind=int, metavar="S", minimum=0, help="same seed, same run (exactly, on one CPU)"
+    )
+    width: int | None = _option(
+        None, group="expert", kind=int, metavar="W", minimum=4, help="channels at the highest resolution"
+    )
+    latent: int | None = _option(
+        None, group="expert", kind=int, metavar="Z", minimum=2, help="length of the random vector"
+    )
     lr: float | None = _option(None, group="expert", kind=float, metavar="X", minimum=1e-8, help="learning rate")
-    gamma: float | None = _option(None, group="expert", kind=float, metavar="X", minimum=0, help="weight of R1 and R2 (modern)")
+    gamma: float | None = _option(
+        None, group="expert", kind=float, metavar="X", minimum=0, help="weight of R1 and R2 (modern)"
+    )
     warm_images: int | None = _option(
         None,
         group="expert",
         kind=int,
         metavar="N",
         minimum=0,
-        help="modern: pictures of the warm start, in which the generator redraws photos before the game; 0 leaves it out",
+        help="modern: pictures of the warm start, in which the generator redraws photos; 0 leaves it out",
     )
     ema_images: int | None = _option(
         None, group="expert", kind=int, metavar="N", minimum=1, help="half-life of the averaged generator, in pictures"
@@ -202,7 +240,8 @@ def config_from_dict(values: Mapping[str, Any]) -> TrainConfig:
     unknown = sorted(set(values) - set(known))
     if unknown:
         raise ConfigError(f"Unknown training option: {', '.join(unknown)}.")
-    return TrainConfig(**{n: tuple(v) if known[n].metadata["many"] else v for n, v in values.items()})
+    settled: dict[str, Any] = {n: tuple(v) if known[n].metadata["many"] else v for n, v in values.items()}
+    return TrainConfig(**settled)
 
 
 def check_config(config: TrainConfig) -> None:

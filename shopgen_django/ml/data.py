@@ -2,7 +2,7 @@
 
 Pictures are decoded once, by threads of this process (never by worker processes: the trainer may itself run in a
 daemonic worker, which may not have children), and kept as ``pictures.npy`` in the output folder, so that a resumed
-run starts at once. Up to :data:`IN_MEMORY_BYTES` they are held in memory, beyond that they are read through the page cache.
+run starts at once. Up to :data:`IN_MEMORY_BYTES` they are held in memory, beyond that they are memory-mapped.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from . import files
 from .config import TrainConfig, base_side
 from .errors import DatasetError
-from .pictures import BadPicture, decode, on_white, to_square
+from .pictures import WHITE, BadPicture, decode, frame_product, on_white, to_square
 from .sources import Entry, choose_categories, list_folder
 
 IN_MEMORY_BYTES = 1 << 30
@@ -110,7 +110,7 @@ def _open_archive(path: Path, config: TrainConfig) -> Source:
     side, channels = max(images.shape[1:3]), images.shape[3]
     try:
         base_side(side)
-    except Exception:  # noqa: BLE001 - any side that networks can't have
+    except Exception:
         side = DEFAULT_SIZE
     digest = files.sha256_file(path)
     return Source(
@@ -233,7 +233,8 @@ def _decode_one(
         # OpenCV is paid for only by runs that ask for it.
         from shopgen_django.imaging.plain_ground import put_on_ground
 
-        image, confidence = put_on_ground(on_white(image).convert("RGB"), ground=(255, 255, 255))
+        image, confidence = put_on_ground(on_white(image).convert("RGB"), ground=WHITE)
+        image = frame_product(image)
     return to_square(image, size=source.size, channels=source.channels, fit=config.fit), confidence
 
 

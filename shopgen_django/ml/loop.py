@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +136,8 @@ def train(
         except torch.OutOfMemoryError:
             raise OutOfMemory(
                 f"The {recipe.device.type} has too little memory for batches of {recipe.config.batch_size} at "
-                f"{recipe.config.size} px. Try --batch-size {max(2, (recipe.config.batch_size or 4) // 2)} or a smaller "
-                "--width, with --fresh."
+                f"{recipe.config.size} px. Try --batch-size {max(2, (recipe.config.batch_size or 4) // 2)} or a "
+                "smaller --width, with --fresh."
             ) from None
 
 
@@ -184,13 +184,18 @@ class _Run:
         changed = [f"{n}: {theirs[n]!r} -> {ours[n]!r}" for n in sorted(ours) if n in theirs and theirs[n] != ours[n]]
         if changed:
             raise ConfigChanged(
-                f"{self.folder.path} holds a run with other options ({'; '.join(_readable(changed))}). Use the old options "
-                "to go on with it, --fresh to start over, or another --output."
+                f"{self.folder.path} holds a run with other options ({'; '.join(_readable(changed))}). Use the "
+                "old options to go on with it, --fresh to start over, or another --output."
             )
         return state
 
     def _write_config(self) -> None:
-        described = {"format": 1, "config": self.config.as_dict(), "versions": versions(), "pictures": self.pictures.digest}
+        described = {
+            "format": 1,
+            "config": self.config.as_dict(),
+            "versions": versions(),
+            "pictures": self.pictures.digest,
+        }
         files.write_json(self.folder.path / CONFIG, described)
 
     def go(self) -> TrainResult:
@@ -274,7 +279,8 @@ class _Run:
             if not is_finite(tensors):
                 raise Diverged(
                     f"A weight is no longer a finite number after {self.images_seen} pictures. The state of "
-                    f"{max(0, self.saved_at) * self.batch} pictures is kept. Try a smaller --lr, or a larger --gamma, with --fresh."
+                    f"{max(0, self.saved_at) * self.batch} pictures is kept. Try a smaller --lr, or a larger --gamma, "
+                    "with --fresh."
                 )
             sheet, diversity = self.grid.draw(self.ema.module)
             self.meter.note("diversity", diversity / max(1e-6, self.feed.diversity))
@@ -324,15 +330,13 @@ class _Run:
         if diversity is not None and diversity < COLLAPSED_BELOW and self.images_seen >= COLLAPSE_AFTER_IMAGES:
             raise Collapsed(
                 f"After {self.images_seen} pictures the generator makes the same picture whatever it is asked "
-                f"(variety {diversity:.1%} of the photos'). The files are kept in {self.folder.path}. Try a larger --gamma, "
-                "a smaller --lr, --augment auto, or --architecture modern, with --fresh."
+                f"(variety {diversity:.1%} of the photos'). The files are kept in {self.folder.path}. Try "
+                "a larger --gamma, a smaller --lr, --augment auto, or --architecture modern, with --fresh."
             )
 
 
 def _readable(changed: list[str]) -> list[str]:
-    return ["the pictures or how they are prepared" if c.startswith("pictures:") else "--" + c.replace("_", "-", 1) for c in changed]
-
-
-def shorter(config: TrainConfig, images_seen: int) -> TrainConfig:
-    """A copy that stops at ``images_seen``; used by tests and estimates."""
-    return replace(config, images_seen=images_seen, minutes=None)
+    return [
+        "the pictures or how they are prepared" if c.startswith("pictures:") else "--" + c.replace("_", "-", 1)
+        for c in changed
+    ]

@@ -30,7 +30,7 @@ def scaled_normal(module: nn.Module, rng: torch.Generator, gain: float = LEAKY_G
 
 def to_device(module: nn.Module, device: torch.device) -> nn.Module:
     """Move a network; channels-last is faster for convolutions on CPU (by a fifth, measured) and on tensor cores."""
-    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def forward_flops(module: nn.Module, *inputs: Tensor) -> tuple[float, Tensor]:

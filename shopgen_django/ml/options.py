@@ -1,4 +1,4 @@
-"""Command-line options made from :class:`~shopgen_django.ml.config.TrainConfig`: one declaration for every entry point."""
+"""Command-line options made from :class:`~shopgen_django.ml.config.TrainConfig`, for every entry point."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .config import GROUPS, TrainConfig, config_from_dict
 _NO_CHOICE = (None, "", (), True, False)
 
 
-def add_options(parser: argparse.ArgumentParser, *, leave_out: Iterable[str] = (), required: Iterable[str] = ()) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, *, leave_out: Iterable[str] = (), required: Iterable[str] = ()
+) -> None:
     """Add the options of a run to ``parser``, grouped as ``--help`` shows them."""
     skip, needed = set(leave_out), set(required)
     groups = {name: parser.add_argument_group(title) for name, title in GROUPS.items()}

@@ -77,9 +77,7 @@ class LoadedGenerator:
                     drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
                     labels.append(drawn if fixed is None else fixed)
                     vectors.append(self._network.draw(rng, torch.tensor(labels[-1:]), truncation))
-                pictures = self._network(
-                    torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device)
-                )
+                pictures = self._network(torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device))
                 made += [to_pillow(array) for array in to_bytes(pictures)]
         return made[:count]
 
@@ -92,9 +90,7 @@ class LoadedGenerator:
         return self.categories.index(category)
 
 
-def load_generator(
-    folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None
-) -> LoadedGenerator:
+def load_generator(folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None) -> LoadedGenerator:
     """Load the model of an output folder.
 
     The SHA-256 of the weights is compared with ``model.json`` (and ``expected_sha256``) before they are parsed; names,
@@ -120,7 +116,9 @@ def load_generator(
         raise ModelFileError(f"The weights {weights} can't be read: {error.strerror}.") from None
     sha256 = files.sha256_bytes(data)
     if sha256 not in {card["sha256"], card.get("next_sha256")}:
-        raise ModelFileError(f"{weights} is not the file that {CARD} describes (its SHA-256 differs). Restore both from a copy.")
+        raise ModelFileError(
+            f"{weights} is not the file that {CARD} describes (its SHA-256 differs). Restore both from a copy."
+        )
     if expected_sha256 is not None and sha256 != expected_sha256:
         raise ModelFileError(f"{weights} has changed since the model was registered (its SHA-256 differs).")
     try:
@@ -172,7 +170,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", metavar="FOLDER", help="output folder of a training run")
     parser.add_argument("--count", type=int, default=16, metavar="N", help="how many (default: %(default)s)")
     parser.add_argument("--category", metavar="NAME", help="only this category; default: one drawn for each picture")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same pictures (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="same seed, same pictures (default: %(default)s)"
+    )
     parser.add_argument(
         "--truncation", type=float, default=1.0, metavar="T", help="0..1, less variety below 1 (default: %(default)s)"
     )

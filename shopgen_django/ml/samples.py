@@ -38,9 +38,7 @@ class SampleGrid:
     @torch.no_grad()
     def draw(self, network: nn.Module) -> tuple[bytes, float]:
         """The sheet as PNG, and the variety of the pictures within it (mean standard deviation per pixel)."""
-        parts = [
-            network(z, y) for z, y in zip(self._latents.split(COLUMNS), self._labels.split(COLUMNS), strict=True)
-        ]
+        parts = [network(z, y) for z, y in zip(self._latents.split(COLUMNS), self._labels.split(COLUMNS), strict=True)]
         made: Tensor = torch.cat(parts).float().cpu()
         arrays = to_bytes(made)
         return self.sheet(list(arrays)), float(made.std(dim=0).mean())
@@ -59,7 +57,8 @@ def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:
 def save_reals(folder: Path, pictures: Pictures, grid: SampleGrid) -> None:
     """``reals.png``: real pictures in the layout of the samples, to compare with."""
     chosen: list[int] = []
-    for label in grid.labels or [None] * grid.rows:
+    rows: list[int | None] = [*grid.labels] if grid.labels is not None else [None] * grid.rows
+    for label in rows:
         of_row = np.flatnonzero(pictures.labels == label) if label is not None else np.arange(len(pictures.labels))
         start = 0 if label is not None else len(chosen)
         chosen += [int(of_row[(start + column) % len(of_row)]) for column in range(COLUMNS)]

@@ -95,9 +95,7 @@ def read_labels(path: Path) -> dict[str, str]:
     return labels
 
 
-def _by_labels(
-    root: Path, names: list[str], labels: dict[str, str]
-) -> tuple[list[Entry], list[tuple[str, str]]]:
+def _by_labels(root: Path, names: list[str], labels: dict[str, str]) -> tuple[list[Entry], list[tuple[str, str]]]:
     base_names = Counter(name.rsplit("/", 1)[-1] for name in names)
     used: set[str] = set()
     entries: list[Entry] = []

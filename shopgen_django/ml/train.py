@@ -31,8 +31,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The command's options."""
     parser = argparse.ArgumentParser(
         prog="python -m shopgen_django.ml.train",
-        description="Train a generator of product pictures on a folder of photos. Ctrl-C saves; running the same command again "
-        "continues.",
+        description="Train a generator of product pictures on a folder of photos. Ctrl-C saves; running the same "
+        "command again continues.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -45,10 +45,14 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     """Options about this start of the run rather than about the run; shared with the Django command."""
     group = parser.add_argument_group("this start")
     begin = group.add_mutually_exclusive_group()
-    begin.add_argument("--resume", action="store_true", help="go on with the run in --output; the default when there is one")
+    begin.add_argument(
+        "--resume", action="store_true", help="go on with the run in --output; the default when there is one"
+    )
     begin.add_argument("--fresh", action="store_true", help="start over, dropping the run in --output")
     group.add_argument(
-        "--dry-run", action="store_true", help="settle all options, read the pictures' list, estimate time and memory, train nothing"
+        "--dry-run",
+        action="store_true",
+        help="settle all options, read the pictures' list, estimate time and memory, train nothing",
     )
 
 
@@ -122,7 +126,8 @@ def opening_lines(info: object) -> list[str]:
     data, config = info.dataset, info.config
     lines = [
         f"{data['count']} pictures at {data['size']} px, {len(data['categories'])} categories, "
-        f"{config.architecture} with loss {config.loss}, on {config.device} ({config.precision}), batches of {config.batch_size}"
+        f"{config.architecture} with loss {config.loss}, on {config.device} ({config.precision}), "
+        f"batches of {config.batch_size}"
     ]
     if data["skipped"]:
         lines.append(f"{len(data['skipped'])} files passed over; the reasons are in dataset.json")

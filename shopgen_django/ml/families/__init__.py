@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ..errors import ConfigError
+from shopgen_django.ml.errors import ConfigError
+
 from .base import Family
 
 MODULES: tuple[str, ...] = ("modern", "dcgan")

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..augment import Augment
-from ..losses import AdversarialLoss, gradient_penalties
-from ..networks import forward_flops, grad_norm
+from shopgen_django.ml.augment import Augment
+from shopgen_django.ml.losses import AdversarialLoss, gradient_penalties
+from shopgen_django.ml.networks import forward_flops, grad_norm
+
 from .base import Batch, Generator, Learner
 
 
@@ -35,9 +36,7 @@ class AdversarialLearner(Learner):
     augmentation, each step. Made pictures get the labels of the real ones they are paired with.
     """
 
-    def __init__(
-        self, generator: Generator, discriminator: nn.Module, settings: GameSettings
-    ) -> None:
+    def __init__(self, generator: Generator, discriminator: nn.Module, settings: GameSettings) -> None:
         self.generator = generator
         self.discriminator = discriminator
         self.settings = settings
@@ -151,4 +150,3 @@ class AdversarialLearner(Learner):
         d, _ = forward_flops(self.discriminator, picture, label)
         d_step = 12.0 if self.settings.gamma > 0 else 6.0
         return 4.0 * g + (d_step + 2.0 + (1.0 if self.settings.loss.paired else 0.0)) * d
-

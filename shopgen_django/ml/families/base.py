@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import TrainConfig
-from ..data import Pictures
+from shopgen_django.ml.config import TrainConfig
+from shopgen_django.ml.data import Pictures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +100,5 @@ class Family(ABC):
         """The generator's network, freshly initialised."""
 
     @abstractmethod
-    def create(
-        self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures
-    ) -> Learner:
+    def create(self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures) -> Learner:
         """Networks and optimisers, initialised from ``config.seed`` and the pictures alone."""

@@ -1,7 +1,7 @@
 """The classic arm: the network shape of DCGAN (Radford et al. 2015), batch norm in the generator.
 
-Cross-entropy with the non-saturating (default) or the minimax generator loss, or squared error (LSGAN, Mao et al. 2017). The
-discriminator has no batch norm: real and made pictures go through it in one batch.
+Cross-entropy with the non-saturating (default) or the minimax generator loss, or squared error (LSGAN, Mao et al.
+2017). The discriminator has no batch norm: real and made pictures go through it in one batch.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
-from ..augment import Augment, policy
-from ..config import TrainConfig, base_side
-from ..data import Pictures
-from ..losses import LOSSES
-from ..networks import SLOPE, to_device
-from ..seeding import generator as seeded
+from shopgen_django.ml.augment import Augment, policy
+from shopgen_django.ml.config import TrainConfig, base_side
+from shopgen_django.ml.data import Pictures
+from shopgen_django.ml.losses import LOSSES
+from shopgen_django.ml.networks import SLOPE, to_device
+from shopgen_django.ml.seeding import generator as seeded
+
 from .adversarial import AdversarialLearner, GameSettings
 from .base import DataFacts, Family, Generator
 from .modern import channel_plan
@@ -57,9 +58,7 @@ class DcganDiscriminator(nn.Module):
         self.embed = nn.Embedding(categories, size * size) if categories else None
         inputs = channels + (1 if categories else 0)
         down = tuple(reversed(plan))
-        self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip((inputs, *down), down, strict=False)
-        )
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip((inputs, *down), down, strict=False))
         self.logit = nn.Conv2d(down[-1], 1, base)
 
     def forward(self, pictures: Tensor, labels: Tensor) -> Tensor:

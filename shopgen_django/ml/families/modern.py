@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, leaky_relu
 
-from ..augment import Augment, policy
-from ..config import TrainConfig, base_side
-from ..data import Pictures
-from ..losses import LOSSES
-from ..networks import SLOPE, grad_norm, scaled_normal, to_device
-from ..seeding import generator as seeded
-from ..warm import Describer
+from shopgen_django.ml.augment import Augment, policy
+from shopgen_django.ml.config import TrainConfig, base_side
+from shopgen_django.ml.data import Pictures
+from shopgen_django.ml.losses import LOSSES
+from shopgen_django.ml.networks import SLOPE, grad_norm, scaled_normal, to_device
+from shopgen_django.ml.seeding import generator as seeded
+from shopgen_django.ml.warm import Describer
+
 from .adversarial import AdversarialLearner, GameSettings
 from .base import Batch, DataFacts, Family, Generator
 
 SPREAD = 0.1
+NEIGHBOURS = 5
+LOOKS = 12
 MAX_CODES = 2_000
 COMPONENTS = int(__import__("os").environ.get("NC", "48"))
 REDRAW_WEIGHT = float(__import__("os").environ.get("RW", "1.0"))
@@ -54,7 +58,7 @@ class ModernGenerator(Generator):
         self.embed = nn.Embedding(categories, embedded) if categories else None
         self.first = nn.Linear(latent + embedded, plan[0] * self.base**2)
         self.mixes = nn.ModuleList(nn.Conv2d(c, c, 3, 1, 1) for c in plan)
-        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in zip(plan, plan[1:], strict=False))
+        self.narrow = nn.ModuleList(nn.Conv2d(a, b, 1) for a, b in pairwise(plan))
         self.pictures = nn.ModuleList(nn.Conv2d(c, channels, 1) for c in plan[:-1])
         self.start = LinearStart(size // 2, channels, self.codes.shape[1], categories) if codes else None
         self.see = nn.Conv2d(channels, plan[-1], 3, 1, 1) if codes else None
@@ -76,7 +80,10 @@ class ModernGenerator(Generator):
         for row, label in enumerate(labels.tolist()):
             mine = codes[of == label] if self.embed is not None else codes
             if len(mine):
-                first, second = (which[row] * len(mine)).long().tolist()
+                first = int(which[row, 0] * len(mine))
+                # Like photos only: the blend of unlike ones is two products, one shining through the other.
+                near = (mine - mine[first])[:, :LOOKS].square().sum(dim=1).argsort()[: NEIGHBOURS + 1]
+                second = int(near[int(which[row, 1] * len(near))])
                 blend = mine[first] * (1.0 - share[row]) + mine[second] * share[row]
                 vectors[row, : codes.shape[1]] = truncation * blend + SPREAD * vectors[row, : codes.shape[1]]
         return vectors
@@ -139,9 +146,7 @@ class ModernDiscriminator(nn.Module):
         super().__init__()
         base, _ = base_side(size)
         down = tuple(reversed(plan))
-        self.downs = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip((channels, *down), down, strict=False)
-        )
+        self.downs = nn.ModuleList(nn.Conv2d(a, b, 4, 2, 1) for a, b in zip((channels, *down), down, strict=False))
         features = max(64, down[-1])
         self.mix = nn.Conv2d(down[-1], down[-1], 3, 1, 1)
         self.features = nn.Linear(down[-1] * base**2, features)
@@ -240,7 +245,7 @@ class Modern(Family):
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
-        top = 512 if (config.width or 0) >= 48 else int(__import__("os").environ.get("TOP","64"))
+        top = 512 if (config.width or 0) >= 48 else int(__import__("os").environ.get("TOP", "64"))
         return {
             "size": facts.size,
             "channels": facts.channels,

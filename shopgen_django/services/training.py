@@ -1,0 +1,256 @@
+"""Training runs as rows: what the admin shows while ``train_gan`` works, and the shop's photos as a folder.
+
+The trainer keeps its state in the output folder and knows nothing of the database; these functions follow it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+import os
+import socket
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from django.db import DatabaseError, close_old_connections, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from shopgen_django.catalogues.base import Catalogue
+from shopgen_django.exceptions import FileMissing, InvalidParameters, ProductNotFound
+from shopgen_django.ml.sources import UNCATEGORISED
+from shopgen_django.models import MetricPoint, ProductImage, TrainingRun
+from shopgen_django.models.choices import ImageKind, RunState
+
+if TYPE_CHECKING:
+    from shopgen_django.ml.loop import RunInfo, Tick
+
+log = logging.getLogger(__name__)
+
+POINT_SECONDS = 5.0
+POINT_SHARE = 1 / 400
+HEARTBEAT_SECONDS = 5.0
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What :func:`export_photos` wrote: pictures, products that had none or lost theirs, pictures left out because
+    they were made by a model."""
+
+    folder: Path
+    photos: int
+    without_picture: int
+    missing: int
+    made: int
+
+
+def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, ...] = ()) -> Export:
+    """Bring ``folder`` up to date with the shop's photos: one file per content, and a ``labels.csv``.
+
+    Files are named after their content, so that a second export writes only what is new and a run resumes on the same
+    data. Pictures that this product made and the shop published are left out: a model must not learn from itself.
+
+    Raises:
+        InvalidParameters: the shop has no photos (in these categories).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = set(ProductImage.objects.filter(kind=ImageKind.RESULT).values_list("sha256", flat=True))
+    labels: dict[str, str] = {}
+    counts = {"without": 0, "missing": 0, "made": 0}
+    for product in catalogue.products():
+        if categories and product.category not in categories:
+            continue
+        try:
+            pictures = [p for p in catalogue.pictures(product.pk) if not p.inherited]
+        except ProductNotFound:  # deleted while we read
+            continue
+        counts["without"] += not pictures
+        for picture in pictures:
+            try:
+                with catalogue.open_picture(product.pk, picture.key) as handle:
+                    content = handle.read()
+            except (FileMissing, ProductNotFound):
+                counts["missing"] += 1
+                continue
+            sha256 = hashlib.sha256(content).hexdigest()
+            if sha256 in made:
+                counts["made"] += 1
+                continue
+            name = sha256[:40] + _suffix(picture.name)
+            labels.setdefault(name, product.category or UNCATEGORISED)
+            if not (folder / name).exists():
+                _write(folder / name, content)
+    if not labels:
+        raise InvalidParameters(_no_photos(catalogue, categories))
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in labels and not path.name.startswith("."):
+            path.unlink()
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", "label"])
+    writer.writerows(sorted(labels.items()))
+    _write(folder / "labels.csv", text.getvalue().encode())
+    return Export(
+        folder=folder,
+        photos=len(labels),
+        without_picture=counts["without"],
+        missing=counts["missing"],
+        made=counts["made"],
+    )
+
+
+def _no_photos(catalogue: Catalogue, categories: tuple[str, ...]) -> str:
+    if not categories:
+        return _(
+            "The catalogue has no product with a photo. Add photos to products, or train on a folder: --source DIR."
+        )
+    return _("The catalogue has no photos in %(wanted)s. It has the categories: %(known)s.") % {
+        "wanted": ", ".join(categories),
+        "known": ", ".join(catalogue.categories()) or "-",
+    }
+
+
+def _suffix(name: str) -> str:
+    suffix = PurePosixPath(name).suffix.lower()
+    return suffix if suffix in _SUFFIXES else ".jpg"  # the trainer looks at the content, not at the name
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None) -> TrainingRun:
+    """The row of a run that starts or goes on. Call it while the trainer holds the output folder.
+
+    A run that goes on keeps its row and the points up to where it takes up. A row that still says "running" belongs to
+    a process that is gone, since the folder is ours.
+    """
+    config, dataset = info.config.as_dict(), dict(info.dataset)
+    dataset.pop("files", None)  # the whole list is in dataset.json
+    values: dict[str, Any] = {
+        "name": name,
+        "state": RunState.RUNNING,
+        "category": category,
+        "config": config,
+        "dataset": {**dataset, "skipped": dataset.get("skipped", [])[:50]},
+        "photos": int(info.dataset["count"]),
+        "images_seen": info.resumed_at,
+        "images_total": info.config.images_seen,
+        "device": info.config.device,
+        "host": socket.gethostname()[:128],
+        "pid": os.getpid(),
+        "error": "",
+        "heartbeat_at": Now(),
+        "finished_at": None,
+    }
+    folder = str(info.folder.resolve())
+    with transaction.atomic():
+        rows = TrainingRun.objects.select_for_update().filter(output_dir=folder)
+        row = rows.order_by("-started_at").first() if info.resumed_at else None
+        rows.filter(state=RunState.RUNNING).update(state=RunState.LOST, finished_at=Now())
+        if row is None:
+            owner = user if getattr(user, "pk", None) else None
+            row = TrainingRun.objects.create(output_dir=folder, created_by=owner, **values)
+        else:
+            TrainingRun.objects.filter(pk=row.pk).update(**values)
+            MetricPoint.objects.filter(run=row, images_seen__gt=info.resumed_at).delete()
+    row.refresh_from_db()
+    return row
+
+
+def record_tick(*, run: TrainingRun, tick: Tick, point: bool) -> None:
+    """Figures of a tick and a sign of life; with ``point`` also a row of the curve."""
+    values = tick.as_dict()
+    with transaction.atomic():
+        TrainingRun.objects.filter(pk=run.pk).update(
+            images_seen=tick.images_seen,
+            progress=min(1.0, max(0.0, tick.progress)),
+            latest=values,
+            heartbeat_at=Now(),
+            state=RunState.RUNNING,
+        )
+        if point:
+            MetricPoint.objects.update_or_create(
+                run=run, images_seen=tick.images_seen, defaults={"seconds": tick.seconds, "values": values}
+            )
+
+
+def record_sample(*, run: TrainingRun, path: Path) -> None:
+    """Where the newest sheet of samples lies, relative to the output folder."""
+    relative = path.resolve().relative_to(Path(run.output_dir)).as_posix()
+    TrainingRun.objects.filter(pk=run.pk).update(latest_sample=relative, heartbeat_at=Now())
+
+
+def finish_run(*, run: TrainingRun, state: str, images_seen: int | None = None, error: str = "") -> TrainingRun:
+    """How the run ended. A failed one needs a reason."""
+    values: dict[str, Any] = {"state": state, "error": error, "finished_at": Now(), "heartbeat_at": Now()}
+    if images_seen is not None:
+        values["images_seen"] = images_seen
+    if state == RunState.SUCCEEDED:
+        values["progress"] = 1.0
+    TrainingRun.objects.filter(pk=run.pk).update(**values)
+    run.refresh_from_db()
+    return run
+
+
+class RunFollower:
+    """The trainer's callbacks, writing rows. A database that is away for a moment doesn't stop the training: what
+    couldn't be written is logged, and the next tick tries again."""
+
+    def __init__(self, *, name: str, category: str = "", user: Any = None) -> None:
+        self.run: TrainingRun | None = None
+        self._name, self._category, self._user = name, category, user
+        self._next_point = 0.0
+        self._next_beat = timezone.now().timestamp()
+
+    def on_start(self, info: RunInfo) -> None:
+        """Make or take up the row. Here a database error does stop the run: nothing is lost yet."""
+        self.run = begin_run(name=self._name, category=self._category, info=info, user=self._user)
+
+    def on_tick(self, tick: Tick) -> None:
+        """Write a tick; points of the curve get rarer as the run gets longer."""
+        if self.run is None:
+            return
+        point = tick.seconds >= self._next_point or tick.progress >= 1.0
+        with _database_may_be_away():
+            record_tick(run=self.run, tick=tick, point=point)
+            if point:
+                self._next_point = tick.seconds + max(POINT_SECONDS, tick.seconds * POINT_SHARE)
+
+    def on_sample(self, path: Path, images_seen: int) -> None:
+        """Write where the newest sheet is."""
+        if self.run is not None:
+            with _database_may_be_away():
+                record_sample(run=self.run, path=path)
+
+    def on_progress(self, share: float, images_seen: int, seconds: float) -> None:
+        """A sign of life between ticks that are far apart."""
+        now = timezone.now().timestamp()
+        if self.run is not None and now >= self._next_beat:
+            self._next_beat = now + HEARTBEAT_SECONDS
+            with _database_may_be_away():
+                TrainingRun.objects.filter(pk=self.run.pk).update(heartbeat_at=Now())
+
+
+class _database_may_be_away:  # noqa: N801 - reads as a phrase in a with statement
+    def __enter__(self) -> None:
+        close_old_connections()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        if isinstance(error, DatabaseError):
+            log.warning("The training run's row could not be written; the training goes on: %s", error)
+            return True
+        return False
