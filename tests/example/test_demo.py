@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from example_project import demo as demo_module
-from example_project.demo import Demo, StepFailed
+from example_project.demo_steps import Demo, StepFailed, require_provenance
 from example_project.processes import ChildEnded, Children, free_port
 from example_project.shop_client import ShopClient
 
@@ -107,4 +107,4 @@ def test_nothing_listens(demo: Demo) -> None:
 
 def test_a_picture_without_provenance_fails() -> None:
     with pytest.raises(StepFailed, match="XMP"):
-        demo_module.require_provenance(b"\x89PNG nothing inside")
+        require_provenance(b"\x89PNG nothing inside")
