@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import Q
@@ -228,6 +229,14 @@ def test_a_table_beside_the_products_own_picture_is_mentioned() -> None:
     assert warning.id == "shopgen.W103"
     assert GenericCatalogue("default", MODEL=Chair, IMAGE_FIELD="image").check() == []
     assert GenericCatalogue("default", MODEL=Chair, IMAGE_MODEL=Shot).check() == []
+
+
+def test_django_cleanup_would_delete_what_has_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = GenericCatalogue("default", MODEL="testshop.Product", IMAGE_FIELD="image")
+    assert catalogue.check() == []
+    monkeypatch.setattr(apps, "is_installed", lambda name: name == "django_cleanup")
+    (warning,) = catalogue.check()
+    assert (warning.id, "django_cleanup.cleanup.ignore" in str(warning.hint)) == ("shopgen.W104", True)
 
 
 @isolate_apps("tests.testshop")

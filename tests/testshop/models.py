@@ -59,3 +59,30 @@ class Slugged(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Lamp(models.Model):
+    """Pictures with a mark for the main one, an order that is unique, and measured sizes."""
+
+    name = models.CharField(max_length=200)
+    tags = models.ManyToManyField(Category, blank=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class LampPhoto(models.Model):
+    lamp = models.ForeignKey(Lamp, models.CASCADE, related_name="shots")
+    image = models.ImageField(upload_to="lamps", width_field="width", height_field="height")
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    alt_text = models.CharField(max_length=60, blank=True)
+    is_primary = models.BooleanField(default=False)
+    sort_order = models.IntegerField()
+    changed = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["lamp", "sort_order"], name="testshop_lamp_order")]
+
+    def __str__(self) -> str:
+        return f"{self.lamp_id} {self.sort_order}"
