@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 from uuid import UUID
 
@@ -66,6 +67,6 @@ def _node(row: ProductImage, link: Callable[..., str]) -> dict[str, Any]:
         "kind": row.kind,
         "state": row.state,
         "operation": row.operation,
-        "created_at": row.created_at.isoformat(),
+        "created_at": row.created_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "content_url": link("image-content", pk=row.pk),
     }

@@ -95,7 +95,8 @@ class BatchViewSet(ApiViewSet):
         if problems and not skip:
             raise ApiError(
                 422, "batch_has_problems",
-                _("%(count)d items can't be queued; nothing was. Leave them out or set skip_problems.")
+                _("Nothing was queued, because of problems with %(count)d of the items. Leave them out, or set "
+                  "skip_problems.")
                 % {"count": len(problems)},
                 fields={f"items.{problem.item}": [problem.message] for problem in problems[:100]},
             )
@@ -105,7 +106,7 @@ class BatchViewSet(ApiViewSet):
     def _shown(self, plan: BatchPlan, problems: list[Problem]) -> dict[str, Any]:
         return {
             "count": len(plan.items),
-            "estimate": {"seconds": plan.seconds, "outputs": plan.outputs},
+            "estimate": {"seconds": round(plan.seconds, 1), "outputs": plan.outputs},
             "problems": _problems(problems),
             "limit": batch_limit(),
         }
@@ -121,7 +122,7 @@ class BatchViewSet(ApiViewSet):
             "jobs": [str(job.pk) for job in jobs],
             "status_url": status_url,
             "estimate": {
-                "seconds": sum(estimate.seconds for estimate in estimates),
+                "seconds": round(sum(estimate.seconds for estimate in estimates), 1),
                 "outputs": sum(estimate.outputs for estimate in estimates),
             },
             "problems": _problems(problems),
