@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .images import ProductImageAdmin
 
 
+TOLD_SINGLY = 10
+"""Up to so many pictures, good news is told for each; warnings always are."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
     """One picture on the page. ``problem``: why nothing will happen, or did not happen, to it."""
@@ -129,8 +133,8 @@ def _act(
         else:
             done += 1
             model_admin.log_change(request, image, str(verb.log) % form.cleaned_data)
-            if told:
-                messages.warning(request, told)
+            if told is not None and (told.level >= messages.WARNING or len(keys) <= TOLD_SINGLY):
+                messages.add_message(request, told.level, told.text)
     if done:
         messages.success(request, verb.done(done))
     if not problems:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.urls import reverse
+from django.utils import formats, timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import NotFound
 from shopgen_django.models import ProductImage
@@ -70,9 +74,54 @@ def parameter_rows(operation: str, params: Mapping[str, Any]) -> list[tuple[str,
         field = fields.get(name)
         label = str(field.label or name) if field is not None else name
         choices = dict(getattr(getattr(field, "widget", None), "choices", ()) or ())
-        shown = choices.get(value, value) if isinstance(value, str) else value
-        rows.append((label, _("not set") if shown in (None, "") else str(shown)))
+        rows.append((label, _shown(value, choices)))
     return rows
+
+
+def _shown(value: Any, choices: Mapping[Any, Any]) -> str:
+    if value is None or value == "" or value == []:
+        return _("not set")
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if isinstance(value, list | tuple):
+        return ", ".join(_shown(item, choices) for item in value)
+    return str(choices.get(value, value) if isinstance(value, str) else value)
+
+
+_MEASURED: dict[str, tuple[Any, str, float]] = {
+    # name: (label, format, factor)
+    "sharpness": (gettext_lazy("Sharpness"), "{:.0f}", 1),
+    "contrast": (gettext_lazy("Contrast"), "{:.0f} %", 100),
+    "blankness": (gettext_lazy("Of one colour"), "{:.0f} %", 100),
+    "saturation": (gettext_lazy("Saturation"), "{:.0f} %", 100),
+    "clipped_dark": (gettext_lazy("Fully black"), "{:.0f} %", 100),
+    "clipped_light": (gettext_lazy("Fully white"), "{:.0f} %", 100),
+    "entropy": (gettext_lazy("Variety of brightness"), "{:.1f} bit", 1),
+    "opacity": (gettext_lazy("Opaque"), "{:.0f} %", 100),
+}
+_ELSEWHERE = frozenset({"width", "height"})
+
+
+def measurement_rows(image: ProductImage) -> list[tuple[str, str]]:
+    """Measurements in words and units that people read: the known ones first, those of other operations after them."""
+    found = {row.name: row for row in image.measurements.all() if row.name not in _ELSEWHERE}
+    rows = []
+    for name, (label, form, factor) in _MEASURED.items():
+        row = found.pop(name, None)
+        if row is not None:
+            rows.append((str(label), form.format(row.value * factor)))
+    return rows + [(row.name.replace("_", " "), f"{row.value:.4g}{row.unit}") for row in found.values()]
+
+
+def when(moment: datetime | None) -> SafeString | str:
+    """How long ago, with the exact time as its title."""
+    if moment is None:
+        return "—"
+    local = timezone.localtime(moment)
+    return format_html(
+        '<time datetime="{}" title="{}" class="sg-when">{}</time>', local.isoformat(),
+        formats.date_format(local, "DATETIME_FORMAT"), _("%(time)s ago") % {"time": timesince(moment, depth=1)},
+    )
 
 
 def duration(seconds: float | None) -> str:

@@ -22,7 +22,7 @@ from shopgen_django.storage import EXTENSIONS, read_image
 
 from .base import ShopgenAdmin
 from .bulk import ask, bulk_view
-from .display import badge, operation_label, parameter_rows, thumb
+from .display import badge, measurement_rows, operation_label, parameter_rows, thumb, when
 from .filters import CatalogueFilter, CategoryFilter, OperationFilter, by_uuid
 from .image_form import ProductImageForm
 from .lineage import lineage_of
@@ -69,13 +69,13 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
     """Rows are made by imports and jobs; people write the alt text, assign a product, and decide."""
 
     form = ProductImageForm
-    list_display = ["picture", "product", "state_badge", "category", "made_by", "size", "created_at"]
+    list_display = ["picture", "product", "state_badge", "category", "made_by", "created"]
     list_display_links = ["product"]
     list_filter = ["state", "kind", CategoryFilter, OperationFilter, CatalogueFilter, "created_at"]
     search_fields = ["product_label", "category", "alt_text"]
     search_help_text = gettext_lazy("Product, category, alt text, or the id of a picture, job or batch")
     ordering = ["-created_at", "-id"]
-    sortable_by = ["created_at"]
+    sortable_by = ["created"]
     actions = [*(verb_action(name) for name in VERBS), run_operation]
     fieldsets = [(None, {"fields": ["alt_text", "category", "catalogue", "object_pk"]})]
 
@@ -133,12 +133,15 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
         return badge(image.state, image.get_state_display())
 
     @admin.display(description=gettext_lazy("made by"))
-    def made_by(self, image: ProductImage) -> str:
-        return operation_label(image.operation) or str(image.get_kind_display())
+    def made_by(self, image: ProductImage) -> SafeString:
+        return format_html(
+            '{}<br><span class="sg-quiet">{} × {}</span>',
+            operation_label(image.operation) or image.get_kind_display(), image.width, image.height,
+        )
 
-    @admin.display(description=gettext_lazy("size"))
-    def size(self, image: ProductImage) -> str:
-        return f"{image.width} × {image.height}"
+    @admin.display(description=gettext_lazy("created"), ordering="created_at")
+    def created(self, image: ProductImage) -> SafeString | str:
+        return when(image.created_at)
 
     # -- one picture ------------------------------------------------------------------------------
 
@@ -160,7 +163,7 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
             "product_link": product_link(image),
             "parameters": parameter_rows(image.operation, image.params),
             "operation_label": operation_label(image.operation),
-            "measurements": image.measurements.all(),
+            "measurements": measurement_rows(image),
             "reviews": Review.objects.filter(image=image).select_related("reviewer"),
             "publications": publications.filter(image=image),
             "lineage": lineage_of(image),

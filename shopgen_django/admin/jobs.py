@@ -22,7 +22,7 @@ from shopgen_django.services.jobs import cancel_job, retry_job
 
 from .base import ReadOnlyAdmin
 from .bulk import chosen_keys
-from .display import badge, duration, operation_label, parameter_rows
+from .display import badge, duration, operation_label, parameter_rows, when
 from .filters import OperationFilter, by_uuid
 from .job_words import attempt_rows, job_note, stage_of
 from .picking import pick_context, subject_of
@@ -36,13 +36,13 @@ LIVE_ROWS = 200
 class JobAdmin(ReadOnlyAdmin):
     """Rows are written by services and workers only."""
 
-    list_display = ["name", "product", "state_cell", "progress_cell", "note_cell", "took", "created_at"]
+    list_display = ["name", "product", "state_cell", "progress_cell", "note_cell", "took", "created"]
     list_display_links = ["name"]
     list_filter = ["state", OperationFilter, "queue", "created_at"]
     search_fields = ["product_label", "error_code"]
     search_help_text = gettext_lazy("Product, error code, or the id of a job or batch")
     ordering = ["-created_at", "-id"]
-    sortable_by = ["created_at"]
+    sortable_by = ["created"]
     actions = ["cancel_jobs", "retry_jobs"]
 
     class Media:
@@ -79,7 +79,11 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("job"))
     def name(self, job: Job) -> str:
-        return f"{operation_label(job.operation)} {str(job.pk)[:8]}"
+        return operation_label(job.operation)
+
+    @admin.display(description=gettext_lazy("queued"), ordering="created_at")
+    def created(self, job: Job) -> SafeString | str:
+        return when(job.created_at)
 
     @admin.display(description=gettext_lazy("product"))
     def product(self, job: Job) -> str:
@@ -117,7 +121,7 @@ class JobAdmin(ReadOnlyAdmin):
             try:
                 act(job=job, user=request.user)
             except ShopgenError as error:
-                refused.append(f"{self.name(job)}: {error}")
+                refused.append(f"{self.name(job)} {job.product_label}: {error}")
             else:
                 done += 1
                 self.log_change(request, job, done_text(1))

@@ -55,7 +55,7 @@ def _open(model_admin: Any, request: HttpRequest, rows: models.QuerySet[Any], wh
         return import_page(screens, request, subject, opened=True, came_from=came_from)
     return queue_page(
         screens, request, subject, address=reverse("admin:shopgen_products_run"), opened=True, preferred=what,
-        next=came_from,
+        came_from=came_from,
     )
 
 

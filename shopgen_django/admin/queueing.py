@@ -70,9 +70,12 @@ def queue_images(
 
 def queue_page(
     model_admin: ShopgenAdmin, request: HttpRequest, subject: Subject, *, address: str, opened: bool = False,
-    preferred: str = "", **context: Any,
+    preferred: str = "", came_from: str = "", **context: Any,
 ) -> HttpResponse:
-    """Show the page, or queue when its button was pressed. ``opened``: this request is not from the page itself."""
+    """Show the page, or queue when its button was pressed.
+
+    ``opened``: this request is not from the page itself. ``came_from``: where "take me back" leads then.
+    """
     if not model_admin.may(request, "submit_job"):
         raise PermissionDenied
     operations = subject.operations()
@@ -93,7 +96,7 @@ def queue_page(
             return answer
     page = model_admin.page_context(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
-        token=token, address=address, next=model_admin.next_url(request), **context,
+        token=token, address=address, next=came_from or model_admin.next_url(request), **context,
     )
     return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
 

@@ -22,7 +22,7 @@ from shopgen_django.services.review import approve, reject
 
 from .base import ReadOnlyAdmin
 from .bulk import chosen_keys
-from .display import badge, operation_label, parameter_rows, thumb
+from .display import badge, measurement_rows, operation_label, parameter_rows, thumb
 from .filters import distinct_values
 from .reasons import PRESET_REASONS, RejectForm
 from .shop_pictures import product_link
@@ -243,7 +243,7 @@ def _asked_for(request: HttpRequest, waiting: QuerySet[ProductImage]) -> Product
 def _facts(image: ProductImage) -> dict[str, Any]:
     return {
         "parents": list(image.parents.defer("params").order_by("created_at")[:6]),
-        "measurements": image.measurements.all(),
+        "measurements": measurement_rows(image),
         "parameters": parameter_rows(image.operation, image.params),
         "operation_label": operation_label(image.operation),
         "product_link": product_link(image),

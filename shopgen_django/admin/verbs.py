@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django import forms
+from django.contrib import messages
+from django.utils.html import format_html
 from django.utils.translation import gettext, gettext_lazy, ngettext
 from django.utils.translation import gettext_lazy as _
 
@@ -15,6 +17,7 @@ from shopgen_django.services.publishing import publish_image, withdraw_image
 from shopgen_django.services.review import approve, reject, send_to_review
 
 from .reasons import RejectForm
+from .shop_pictures import product_link
 
 Values = Mapping[str, Any]
 
@@ -34,8 +37,16 @@ class WithdrawForm(forms.Form):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """A message about one picture; ``level`` is one of Django's."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
-    """``act(image, user, values)`` changes one picture through a service; it may return a sentence to tell."""
+    """``act(image, user, values)`` changes one picture through a service; what it returns is told."""
 
     name: str
     permission: str
@@ -47,41 +58,43 @@ class Verb:
     done: Callable[[int], str]
     log: Any
     states: tuple[str, ...]
-    act: Callable[[ProductImage, Any, Values], str]
+    act: Callable[[ProductImage, Any, Values], Told | None]
     form: type[forms.Form] = forms.Form
     destructive: bool = False
     limit: int = 200
     """Pictures at a time: each is looked at, and the request has to end."""
 
 
-def _approve(image: ProductImage, user: Any, values: Values) -> str:
+def _approve(image: ProductImage, user: Any, values: Values) -> None:
     approve(image=image, user=user)
-    return ""
 
 
-def _reject(image: ProductImage, user: Any, values: Values) -> str:
+def _reject(image: ProductImage, user: Any, values: Values) -> None:
     reject(image=image, user=user, reason=values["reason"])
-    return ""
 
 
-def _review(image: ProductImage, user: Any, values: Values) -> str:
+def _review(image: ProductImage, user: Any, values: Values) -> None:
     send_to_review(image=image, user=user)
-    return ""
 
 
-def _publish(image: ProductImage, user: Any, values: Values) -> str:
+def _publish(image: ProductImage, user: Any, values: Values) -> Told | None:
     publish_image(image=image, user=user, placement=values["placement"])
-    return ""
+    link = product_link(image)
+    if link is None or not (link.public_url or link.url):
+        return None
+    text = format_html('{}: <a href="{}">{}</a>', link.label, link.public_url or link.url, gettext("see the product"))
+    return Told(level=messages.INFO, text=text)
 
 
-def _withdraw(image: ProductImage, user: Any, values: Values) -> str:
+def _withdraw(image: ProductImage, user: Any, values: Values) -> Told | None:
     from shopgen_django.catalogues.base import WithdrawOutcome
 
     publication = withdraw_image(image=image, user=user, note=values.get("note", ""))
     outcome = publication.withdraw_outcome
     if outcome in WithdrawOutcome.values and outcome != WithdrawOutcome.RESTORED:
-        return gettext("%(picture)s: %(outcome)s.") % {"picture": image, "outcome": WithdrawOutcome(outcome).label}
-    return ""
+        text = gettext("%(picture)s: %(outcome)s.") % {"picture": image, "outcome": WithdrawOutcome(outcome).label}
+        return Told(level=messages.WARNING, text=text)
+    return None
 
 
 VERBS: dict[str, Verb] = {

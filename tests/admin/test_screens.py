@@ -62,7 +62,7 @@ def test_picture_page_tells_all(desk: Client, product: Product) -> None:
     child.parents.add(image)
     Measurement.objects.create(image=image, name="sharpness", value=0.5)
     page = desk.get(reverse("admin:shopgen_productimage_change", args=[image.pk])).content.decode()
-    for text in ("Made from", "Made from this picture", "sharpness", "How many", image.sha256, "Approve", "Reject"):
+    for text in ("Made from", "Made from this picture", "Sharpness", "How many", image.sha256, "Approve", "Reject"):
         assert text in page, text
     assert "Publish in the shop" not in page
     for kin in (photo, child):
