@@ -6,7 +6,8 @@ Nothing heavy is imported: versions of installed packages are read from their me
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +22,9 @@ from django.utils.module_loading import import_string
 from .conf import DEFAULTS, app_settings
 
 TAG = "shopgen"
+WRONG_TYPE = "shopgen.E011"
+
+Check = Callable[..., list[CheckMessage]]
 
 MINIMUM_VERSIONS = {"pillow": (12, 3), "torch": (2, 10)}
 """Older ones have holes that hostile pictures and weight files reach."""
@@ -34,13 +38,25 @@ def register_checks() -> None:
         register(check, TAG)
 
 
+def _after_settings(check: Check) -> Check:
+    """Run ``check`` only when the values have the right types; else :func:`check_settings` has the word."""
+
+    @wraps(check)
+    def guarded(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+        if any(message.id == WRONG_TYPE for message in check_settings()):
+            return []
+        return check(app_configs, **kwargs)
+
+    return guarded
+
+
 def check_settings(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Unknown keys and values of the wrong type in ``SHOPGEN``."""
     given = getattr(settings, "SHOPGEN", {})
     if not isinstance(given, Mapping):
         return [
             Error(
-                f"SHOPGEN must be a dict, not {type(given).__name__}.", hint="See docs/settings.md.", id="shopgen.E011"
+                f"SHOPGEN must be a dict, not {type(given).__name__}.", hint="See docs/settings.md.", id=WRONG_TYPE
             )
         ]
     found: list[CheckMessage] = []
@@ -100,18 +116,16 @@ def _unknown(where: str, key: object, known: Mapping[str, Any]) -> Error:
 
 
 def _wrong(where: str, wanted: str, value: object) -> Error:
-    return Error(f"{where} must be {wanted}, not {value!r}.", hint="See docs/settings.md.", id="shopgen.E011")
+    return Error(f"{where} must be {wanted}, not {value!r}.", hint="See docs/settings.md.", id=WRONG_TYPE)
 
 
+@_after_settings
 def check_times(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Times of the job engine that contradict one another."""
     jobs = app_settings.JOBS
-    try:
-        lease, beat = float(jobs["LEASE_SECONDS"]), float(jobs["HEARTBEAT_SECONDS"])
-        stall, hard = float(jobs["STALL_SECONDS"]), float(jobs["HARD_TIMEOUT_SECONDS"])
-        pause, longest = float(jobs["BACKOFF_SECONDS"]), float(jobs["BACKOFF_MAX_SECONDS"])
-    except (TypeError, ValueError):
-        return []  # check_settings says which value is no number
+    lease, beat = float(jobs["LEASE_SECONDS"]), float(jobs["HEARTBEAT_SECONDS"])
+    stall, hard = float(jobs["STALL_SECONDS"]), float(jobs["HARD_TIMEOUT_SECONDS"])
+    pause, longest = float(jobs["BACKOFF_SECONDS"]), float(jobs["BACKOFF_MAX_SECONDS"])
     found: list[CheckMessage] = []
     if lease < 3 * beat:
         found.append(
@@ -145,17 +159,15 @@ def check_times(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     return found
 
 
+@_after_settings
 def check_paths(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Dotted paths in ``ENGINES``, ``GATES`` and ``QUEUE`` that lead nowhere."""
     found: list[CheckMessage] = []
     paths: list[tuple[str, Any]] = [('SHOPGEN["QUEUE"]["BACKEND"]', _entry(app_settings.QUEUE))]
-    if isinstance(app_settings.ENGINES, Mapping):
-        paths += [
-            (f'SHOPGEN["ENGINES"]["{alias}"]["BACKEND"]', _entry(entry))
-            for alias, entry in app_settings.ENGINES.items()
-        ]
-    if isinstance(app_settings.GATES, (list, tuple)):
-        paths += [(f'SHOPGEN["GATES"][{number}]', path) for number, path in enumerate(app_settings.GATES)]
+    paths += [
+        (f'SHOPGEN["ENGINES"]["{alias}"]["BACKEND"]', _entry(entry)) for alias, entry in app_settings.ENGINES.items()
+    ]
+    paths += [(f'SHOPGEN["GATES"][{number}]', path) for number, path in enumerate(app_settings.GATES)]
     for where, path in paths:
         problem = _leads_nowhere(path)
         if problem:
@@ -198,6 +210,7 @@ def _defines(origin: str, name: str) -> bool:
     return re.search(rf"\b{re.escape(name)}\b", text) is not None
 
 
+@_after_settings
 def check_catalogues(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Each catalogue says by itself what is wrong with it."""
     from .catalogues import catalogue_aliases, get_catalogue
@@ -223,6 +236,7 @@ def check_catalogues(app_configs: Any = None, **kwargs: Any) -> list[CheckMessag
     return found
 
 
+@_after_settings
 def check_queue(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """The queue says by itself what is wrong with its settings."""
     from .jobs.queue import get_queue
@@ -237,6 +251,7 @@ def check_queue(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         ]
 
 
+@_after_settings
 def check_house(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Apps that are missing, files with a public address, packages that are too old."""
     return [*_check_apps(), *_check_storage(), *_check_versions()]
