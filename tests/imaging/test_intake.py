@@ -277,6 +277,12 @@ def test_50c_an_alpha_channel_without_a_clear_pixel_leaves_as_jpeg() -> None:
     assert close(taken(make.encoded(make.scene(mode="RGBA"), "PNG")), SCENE)
 
 
+def test_50e_a_profile_that_does_not_fit_is_not_handed_on() -> None:
+    image = make.scene(mode="RGBA")
+    image.putpixel((5, 5), (0, 0, 0, 0))
+    taken(make.encoded(image, "PNG", icc_profile=make.lab_profile()), kind="PNG", mode="RGBA")
+
+
 def test_50d_webp_with_alpha() -> None:
     image = make.scene(mode="RGBA")
     image.putpixel((5, 5), (0, 0, 0, 0))

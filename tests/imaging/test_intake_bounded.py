@@ -131,3 +131,21 @@ def test_a_bomb_is_refused_within_little_memory() -> None:
             cwd=Path(__file__).resolve().parents[2],
         )
         assert child.stdout.decode().strip() == code
+
+
+@needs_limits
+def test_an_endless_path_is_read_no_further_than_the_limit() -> None:
+    program = textwrap.dedent(
+        """
+        import resource
+        from shopgen_django.imaging.intake import inspect, IntakeError
+        resource.setrlimit(resource.RLIMIT_AS, (200 * 2**20, 200 * 2**20))
+        try:
+            inspect("/dev/zero")
+        except IntakeError as refusal:
+            print(refusal.code)
+        """
+    )
+    root = Path(__file__).resolve().parents[2]
+    child = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, cwd=root)
+    assert child.stdout.decode().strip() == "too_large"

@@ -25,6 +25,10 @@ from . import hostile as make
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 FACTS = {"job": "6f1c", "operation": "generate", "model": 'Kleider & <Hüte> "2" 衣服'}
+WITH_ENTITY = (
+    '<!DOCTYPE l [<!ENTITY a "ha">]><r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><r:Description>'
+    '<x:CreatorTool xmlns:x="http://ns.adobe.com/xap/1.0/">&a;</x:CreatorTool></r:Description></r:RDF>'
+)
 FORMATS = ["PNG", "JPEG", "WEBP"]
 
 
@@ -183,8 +187,8 @@ def test_the_attribute_form_of_other_programs_is_read() -> None:
         b"RIFF\x00\x00\x00\x00WEBP",
         make.jpeg(),
         make.encoded(make.scene(), "JPEG", xmp=b"<broken"),
-        make.encoded(make.scene(), "JPEG", xmp=b'<!DOCTYPE l [<!ENTITY a "ha">]><x>&a;</x>'),
-        make.encoded(make.scene(), "JPEG", xmp='<!DOCTYPE l [<!ENTITY a "ha">]><x>&a;</x>'.encode("utf-16")),
+        make.encoded(make.scene(), "JPEG", xmp=WITH_ENTITY.encode()),
+        make.encoded(make.scene(), "JPEG", xmp=WITH_ENTITY.encode("utf-16")),
         make.with_png_chunks(make.chunk(b"iTXt", b"XML:com.adobe.xmp\x00")),
         make.with_png_chunks(make.chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x01\x00\x00\x00" + make.zeros_packed(2**24))),
         make.with_png_chunks(make.chunk(b"iTXt", b"XML:com.adobe.xmp\x00\x01\x00\x00\x00no zlib")),
