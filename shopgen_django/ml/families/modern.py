@@ -22,12 +22,17 @@ from shopgen_django.ml.warm import Describer
 from .adversarial import AdversarialLearner, GameSettings
 from .base import Batch, DataFacts, Family, Generator
 
-SPREAD = 0.1
-NEIGHBOURS = 5
-LOOKS = 12
+COMPONENTS = 48
+"""Numbers that describe a photo in the warm start."""
+REDRAW_WEIGHT = 20.0
+"""Weight of redrawing in the generator's loss once both play; chosen by looking (1 lets outlines dissolve)."""
 MAX_CODES = 2_000
-COMPONENTS = int(__import__("os").environ.get("NC", "48"))
-REDRAW_WEIGHT = float(__import__("os").environ.get("RW", "1.0"))
+"""Photos whose codes are kept for blending."""
+SPREAD = 0.1
+"""Standard deviation of the noise on a blended code."""
+NEIGHBOURS, LOOKS = 5, 12
+"""A photo is blended with one of its nearest, as told by the strongest components."""
+WARM_IMAGES = 20_000
 
 
 def channel_plan(size: int, width: int, top: int) -> tuple[int, ...]:
@@ -241,11 +246,11 @@ class Modern(Family):
             "gamma": 2.0 * area,
             "batch_size": min(256 if on_gpu else 32, max(8, facts.count)),
             "ema_images": 500_000 if on_gpu else 10_000,
-            "warm_images": 8_000,
+            "warm_images": WARM_IMAGES,
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
-        top = 512 if (config.width or 0) >= 48 else int(__import__("os").environ.get("TOP", "64"))
+        top = 512 if (config.width or 0) >= 48 else max(64, config.width or 0)
         return {
             "size": facts.size,
             "channels": facts.channels,
