@@ -9,6 +9,8 @@ from tests.settings import INSTALLED_APPS, Q_CLUSTER, SHOPGEN
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.jobs.stubs"]
 Q_CLUSTER = {**Q_CLUSTER, "workers": int(os.environ.get("SHOPGEN_TEST_WORKERS", "2")), "poll": 0.05}
+if os.environ.get("SHOPGEN_TEST_QUIET"):
+    Q_CLUSTER["log_level"] = "WARNING"
 SHOPGEN = {
     **SHOPGEN,
     "QUEUE": {"BACKEND": "shopgen_django.jobs.queues.q2.Q2Queue", "OPTIONS": {"CPU": "default", "GPU": "gpu"}},
