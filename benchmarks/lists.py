@@ -43,19 +43,14 @@ def fill(start: int, stop: int, owner: Any) -> None:
     from shopgen_django.models import Job, JobInput, Measurement, ProductImage
 
     origin = timezone.now() - timedelta(days=3)
+    for model in (Job, ProductImage):
+        model._meta.get_field("created_at").auto_now_add = False  # the times are ours
     for low in range(start, stop, PER_BATCH):
         numbers = range(low, min(stop, low + PER_BATCH))
         jobs = [_job(number, owner, origin) for number in numbers]
         Job.objects.bulk_create(jobs)
         images = [_image(number, job, owner, origin) for number, job in zip(numbers, jobs, strict=True)]
         ProductImage.objects.bulk_create(images)
-        times = {row.pk: origin + timedelta(seconds=number) for number, row in zip(numbers, images, strict=True)}
-        for row in images:
-            row.created_at = times[row.pk]
-        ProductImage.objects.bulk_update(images, ["created_at"], batch_size=400)
-        for number, job in zip(numbers, jobs, strict=True):
-            job.created_at = origin + timedelta(seconds=number)
-        Job.objects.bulk_update(jobs, ["created_at"], batch_size=400)
         JobInput.objects.bulk_create(JobInput(job=job, image=image) for job, image in zip(jobs, images, strict=True))
         Measurement.objects.bulk_create(Measurement(image=row, name="sharpness", value=1.0) for row in images)
         through = ProductImage.parents.through
@@ -74,6 +69,7 @@ def _job(number: int, owner: Any, origin: Any) -> Any:
         operation="generate" if number % 3 else "fit", params={"count": 1}, state=state, created_by=owner,
         finished_at=origin if finished else None, lease_until=origin if state == "running" else None,
         error_code="worker_lost" if state == "failed" else "", attempt=1,
+        created_at=origin + timedelta(seconds=number),
     )
 
 
@@ -87,6 +83,7 @@ def _image(number: int, job: Any, owner: Any, origin: Any) -> Any:
         sha256=f"{number:064x}", format="PNG", width=64, height=64, bytes=4096, job=job, created_by=owner,
         approved_at=origin if state in ("approved", "published") else None,
         published_at=origin if state == "published" else None, operation="generate", params={"count": 1},
+        created_at=origin + timedelta(seconds=number),
     )
 
 
@@ -131,6 +128,9 @@ def urls(client: Any) -> dict[str, str]:
     found["images, of a category"] = f"{BASE}/images/?category=Hat"
     found["images, of a product"] = f"{BASE}/images/?catalogue=default&object_pk=7"
     found["jobs, waiting or running"] = f"{BASE}/jobs/?state=queued&state=running"
+    found["jobs, all but cancelled"] = f"{BASE}/jobs/?" + "&".join(
+        f"state={state}" for state in ("queued", "running", "succeeded", "failed")
+    )
     found["jobs, failed"] = f"{BASE}/jobs/?state=failed"
     found["jobs, of an operation"] = f"{BASE}/jobs/?operation=fit"
     return found

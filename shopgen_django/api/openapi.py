@@ -21,6 +21,7 @@ from rest_framework import serializers
 from shopgen_django import __version__
 
 from .openapi_operations import OPERATIONS
+from .serializers.base import Strict
 
 DESCRIPTION = """\
 Make, review and publish product pictures of a shop.
@@ -47,6 +48,7 @@ CUSTOM_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX_TRIM": False,
     "SCHEMA_PATH_PREFIX_INSERT": "",
     "COMPONENT_SPLIT_REQUEST": False,
+    "ENFORCE_NON_BLANK_FIELDS": True,
     "CAMELIZE_NAMES": False,
     "APPEND_COMPONENTS": {},
     "PREPROCESSING_HOOKS": [],
@@ -162,6 +164,12 @@ class ShopgenSchema(AutoSchema):
         for code in self.spec.errors:
             answers[code, "application/json"] = OpenApiResponse(ErrorSerializer, description=_ERROR_TEXTS[code])
         return answers
+
+    def _map_basic_serializer(self, serializer: Any, direction: Any) -> Any:
+        schema = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, Strict):
+            schema["additionalProperties"] = False
+        return schema
 
     def _is_list_view(self, serializer: Any = None) -> bool:
         return bool(self.spec.paged)

@@ -74,7 +74,9 @@ _KEY = OpenApiParameter(
     "same answer and queues nothing; with another body it is refused (409).",
 )
 _NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The operation's name.")
-_AFTER = OpenApiParameter("after", int, description="Only points beyond this number of images seen.")
+_AFTER = OpenApiParameter(
+    "after", {"type": "integer", "minimum": 0}, description="Only points beyond this number of images seen."
+)
 
 OPERATIONS: dict[tuple[str, str], Described] = {
     ("OperationViewSet", "list"): _list(

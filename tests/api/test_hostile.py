@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from shopgen_django.api.views.images import decoding
 from shopgen_django.api.views.jobs import JobViewSet
 from shopgen_django.exceptions import LimitExceeded, StorageFull
 from shopgen_django.models import Job, ProductImage
@@ -204,6 +205,18 @@ def test_a_length_far_over_the_limit_is_refused_unread(staff: APIClient) -> None
         "POST", f"{BASE}/images/", b"", content_type="multipart/form-data; boundary=b", CONTENT_LENGTH=str(2**40)
     )
     assert check(answer, 413)["code"] == "too_large"
+
+
+def test_uploads_wait_for_one_another_and_not_for_ever(staff: APIClient, settings: Any) -> None:
+    settings.SHOPGEN = {**settings.SHOPGEN, "API": {"UPLOAD_WAIT_SECONDS": 0.01}}
+    with decoding(), decoding():
+        answer = staff.post(
+            f"{BASE}/images/", {"file": SimpleUploadedFile("a.png", picture_bytes())}, format="multipart"
+        )
+    assert check(answer, 429)["code"] == "busy"
+    assert answer.headers["Retry-After"] == "5"
+    with decoding(), decoding():
+        pass  # both places are free again
 
 
 def test_odd_forms(staff: APIClient) -> None:

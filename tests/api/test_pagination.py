@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -77,6 +78,27 @@ def test_links_keep_the_filter(staff: APIClient, jobs: list[str]) -> None:
     query = parse_qs(urlsplit(first["next"]).query)
     assert (query["queue"], query["state"], query["page_size"]) == (["gpu"], ["queued", "running"], ["5"])
     assert walk(staff, first["next"]) == jobs[5:20]
+
+
+@pytest.mark.parametrize("ordering", ["-created_at", "created_at"])
+def test_several_states_are_merged_in_order(staff: APIClient, jobs: list[str], ordering: str) -> None:
+    """Each state is asked for on its own; the pages must be the same as of one question."""
+    now = timezone.now()
+    for number, pk in enumerate(jobs):
+        state = ("queued", "running", "succeeded", "cancelled")[number % 4]
+        Job.objects.filter(pk=pk).update(
+            state=state, created_at=now - timedelta(seconds=number // 3),
+            lease_until=now if state == "running" else None,
+            finished_at=now if state in {"succeeded", "cancelled"} else None,
+        )
+    for states in (["queued", "running"], ["queued", "succeeded", "cancelled"]):
+        wanted = Job.objects.filter(state__in=states).order_by(ordering, f"{ordering.removesuffix('created_at')}pk")
+        query = "&".join(f"state={state}" for state in states)
+        seen = walk(staff, f"{BASE}/jobs/?{query}&ordering={ordering}&page_size=17")
+        assert seen == [str(pk) for pk in wanted.values_list("pk", flat=True)]
+        last = staff.get(f"{BASE}/jobs/?{query}&ordering={ordering}&page_size=100").json()["next"]
+        back = staff.get(staff.get(last).json()["previous"]).json()["results"] if last else []
+        assert [row["id"] for row in back] == seen[: len(back)]
 
 
 def test_a_cursor_belongs_to_its_ordering(staff: APIClient, jobs: list[str]) -> None:

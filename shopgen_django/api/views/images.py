@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -27,12 +30,28 @@ from shopgen_django.api.serializers.images import (
     UploadSerializer,
     WithdrawRequestSerializer,
 )
+from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import FileMissing, InvalidParameters
 from shopgen_django.models import DigitalSource, ProductImage, Publication, Review, ReviewDecision
 from shopgen_django.services.images import import_picture
 from shopgen_django.services.publishing import publish_image, withdraw_image
 from shopgen_django.services.review import approve, reject
 from shopgen_django.storage import EXTENSIONS
+
+# Each decoding child may take a gigabyte for ten seconds: many uploads at once wait here, not in memory.
+_decoders = threading.BoundedSemaphore(2)
+
+
+@contextmanager
+def decoding() -> Iterator[None]:
+    """One of this process's two places for decoding. Raises :class:`ApiError` 429 when none gets free in time."""
+    if not _decoders.acquire(timeout=float(app_settings.API["UPLOAD_WAIT_SECONDS"])):
+        text = _("Too many pictures are being uploaded at this moment. Try again.")
+        raise ApiError(429, "busy", text, headers={"Retry-After": "5"})
+    try:
+        yield
+    finally:
+        _decoders.release()
 
 
 class ImageViewSet(ApiViewSet):
@@ -53,6 +72,7 @@ class ImageViewSet(ApiViewSet):
     filter_backends = (StrictFilterBackend,)
     filterset_class = ImageFilter
     orderings = ("-created_at", "created_at")
+    split_by = "state"
 
     def get_queryset(self) -> QuerySet[ProductImage]:
         if getattr(self, "swagger_fake_view", False):
@@ -97,25 +117,29 @@ class ImageViewSet(ApiViewSet):
         body = UploadSerializer(data=request.data)
         body.is_valid(raise_exception=True)
         given = body.validated_data
+        with decoding():
+            image = self._imported(given)
+        row = self.get_queryset().filter(pk=image.pk).first()
+        if row is None:
+            raise ApiError(409, "already_stored", _("Somebody else has stored this very picture already."))
+        shown = self._shown(row)
+        return Response(shown, status=201, headers={"Location": shown["url"]})
+
+    def _imported(self, given: dict[str, Any]) -> ProductImage:
         try:
-            image = import_picture(
+            return import_picture(
                 source=given["file"].file,
                 catalogue=given.get("catalogue", ""),
                 object_pk=given.get("object_pk", ""),
                 category=given.get("category", ""),
                 alt_text=given.get("alt_text", ""),
                 digital_source=given.get("digital_source", DigitalSource.UNKNOWN),
-                user=request.user,
+                user=self.request.user,
             )
         except InvalidParameters as error:
             # The request was well formed; it is the picture that can't be taken.
             status = 413 if error.code == "too_large" else 422
             raise ApiError(status, error.code, error.message, fields=error.fields) from error
-        row = self.get_queryset().filter(pk=image.pk).first()
-        if row is None:
-            raise ApiError(409, "already_stored", _("Somebody else has stored this very picture already."))
-        shown = self._shown(row)
-        return Response(shown, status=201, headers={"Location": shown["url"]})
 
     def lineage(self, request: Request, pk: UUID) -> Response:
         return Response(lineage(self.get_object(), request.user, self.link))

@@ -41,6 +41,7 @@ class JobViewSet(ApiViewSet):
     filter_backends = (StrictFilterBackend,)
     filterset_class = JobFilter
     orderings = ("-created_at", "created_at")
+    split_by = "state"
 
     def get_queryset(self) -> QuerySet[Job]:
         if getattr(self, "swagger_fake_view", False):
