@@ -215,5 +215,5 @@ def _output(fitted: Image.Image, source: InputImage, params: Mapping[str, Any]) 
 def _flattened(picture: Image.Image, params: Mapping[str, Any]) -> Image.Image:
     from shopgen_django.imaging.geometry import fit
 
-    size = {"width": picture.width, "height": picture.height}
-    return fit(picture, mode="pad", background=_background(params) or "auto", **size)
+    ground = _background(params) or "auto"
+    return fit(picture, width=picture.width, height=picture.height, mode="pad", background=ground)
