@@ -4,8 +4,9 @@
 
 Both arms use the same Q_CLUSTER (two workers), the same database and the same stub (which does nothing but append two
 lines to a file); they take turns. Time runs from the first job's start to the last job's end, so that neither start-up
-nor queueing counts; a second time runs until the queue holds no message any more (the engine's workers run several short
-jobs per ring, so that rings are left over which find nothing to do). ``--write`` puts the figures into docs/benchmarks/engine.md.
+nor queueing counts. A second time runs until the queue holds no message any more: the engine's workers run several
+short jobs per ring, so that rings are left over which find nothing to do. ``--write`` puts the figures into
+docs/benchmarks/engine.md.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Times(NamedTuple):
 
 def main() -> None:
     options = _options()
+    # So that the workers and the database are ended on SIGTERM as well.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))
     lines = [
         "| database | bare django-q2 | engine | ratio of the medians | bar | aim | messages gone: bare, engine |",
         "|---|---|---|---|---|---|---|",
@@ -61,10 +64,11 @@ def main() -> None:
     finally:
         server.stop()
     if options.write:
-        text = "\n".join(lines)
-        write_section("speed", f"{options.jobs:,} stub jobs, two workers, {options.rounds} rounds each in turn; median "
-                               f"(all rounds) in seconds, jobs per second. The last column: seconds until the queue was "
-                               f"empty as well.\n\n{text}\n\n{machine()}")
+        intro = (
+            f"{options.jobs:,} stub jobs, two workers, {options.rounds} rounds each in turn; median (all rounds) in "
+            "seconds, jobs per second. The last column: seconds until the queue was empty as well."
+        )
+        write_section("speed", "\n\n".join([intro, "\n".join(lines), machine()]))
 
 
 def _measure(
