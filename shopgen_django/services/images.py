@@ -38,7 +38,8 @@ def import_picture(
 ) -> ProductImage:
     """Check, normalise and store one picture as a source.
 
-    The same picture for the same product is stored once: the existing row comes back.
+    The same picture for the same product is stored once: the existing row comes back. Without ``digital_source`` the
+    origin that the file itself states (its XMP) is kept: a generated picture stays marked when it comes back in.
 
     Raises InvalidParameters with the intake's stable code, ProductNotFound, StorageFull, NotAllowed.
     """
@@ -72,7 +73,7 @@ def import_picture(
         kind=ImageKind.SOURCE, catalogue=alias, object_pk=key, product_label=product_label[:255],
         category=category[:100], file=name, sha256=picture.sha256, format=picture.format,
         width=picture.width, height=picture.height, bytes=len(picture.data), alt_text=alt_text[:500],
-        digital_source=digital_source, created_by=user if getattr(user, "pk", None) else None,
+        digital_source=digital_source or _stated_source(picture.inspection.digital_source_type), created_by=user if getattr(user, "pk", None) else None,
         content_type=_content_type(alias) if key else None,
     )
     try:
@@ -117,6 +118,10 @@ def delete_image(*, image: ProductImage, user: Any = None) -> None:
         raise InvalidState(
             _("The picture can't be deleted: it stands in the shop (take it back first) or a job uses it as an input.")
         ) from error
+
+
+def _stated_source(stated: str) -> str:
+    return stated if stated in DigitalSource.values else str(DigitalSource.UNKNOWN)
 
 
 def _content_type(alias: str) -> Any:

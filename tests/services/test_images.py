@@ -20,7 +20,8 @@ from shopgen_django.exceptions import (
     ProductNotFound,
     StorageFull,
 )
-from shopgen_django.models import ImageKind, ImageState, Job, JobInput, ProductImage
+from shopgen_django.imaging.provenance import encode
+from shopgen_django.models import DigitalSource, ImageKind, ImageState, Job, JobInput, ProductImage
 from shopgen_django.services.images import delete_image, import_from_catalogue, import_picture
 from shopgen_django.storage import private_storage, read_image
 from tests.factories import make_image, make_user, picture, picture_bytes
@@ -45,6 +46,15 @@ def test_an_upload_becomes_a_clean_source(settings: Any) -> None:
     assert b"secret" not in content
     assert image.bytes == len(content)
     assert not str(Path(image.file.path)).startswith(str(settings.MEDIA_ROOT)), "no public address"
+
+
+def test_a_generated_picture_stays_marked_when_it_comes_back_in() -> None:
+    content = encode(
+        picture(), format="JPEG", digital_source_type="trainedAlgorithmicMedia", software="another program", extra={}
+    )
+    image = import_picture(source=content)
+    assert image.digital_source == DigitalSource.TRAINED
+    assert import_picture(source=picture_bytes()).digital_source == DigitalSource.UNKNOWN
 
 
 def test_what_is_no_picture_is_refused_and_leaves_nothing(settings: Any) -> None:
