@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, close_old_connections, transaction
+from django.db import DatabaseError, connections, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -247,7 +247,10 @@ class RunFollower:
 
 class _database_may_be_away:  # noqa: N801 - reads as a phrase in a with statement
     def __enter__(self) -> None:
-        close_old_connections()
+        # Hours may pass between two writes: a connection that has died meanwhile is opened anew.
+        for connection in connections.all(initialized_only=True):
+            if not connection.in_atomic_block:
+                connection.close_if_unusable_or_obsolete()
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
         if isinstance(error, DatabaseError):
