@@ -74,7 +74,7 @@ def main() -> None:
 def _measure(
     arm: Callable[[Shop], subprocess.Popen[bytes]], jobs: int, database: str, server: PrivatePostgres, name: str
 ) -> Times:
-    with tempfile.TemporaryDirectory(prefix="shopgen-speed-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shopgen-speed-", ignore_cleanup_errors=True) as folder:
         dsn = server.create_database(name.lower()) if database == "postgres" else None
         shop = Shop(Path(folder), dsn=dsn, **ENVIRONMENT)
         shop.migrate()

@@ -71,9 +71,13 @@ class Shop:
     def close(self) -> None:
         """End every worker that a test has left, by force."""
         for worker in self.workers:
+            below = descendants(worker.pid)
             if worker.poll() is None:
                 worker.kill()
             worker.wait()
+            deadline = time.monotonic() + 10
+            while still_alive(below) and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def sql(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """Rows of a query, past Django (``%s`` for parameters)."""
