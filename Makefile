@@ -16,7 +16,7 @@ PINS := --constraint constraints.txt --build-constraint constraints.txt
 TEST_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs docs-serve build schema constraints clean
+.PHONY: help demo test lint docs docs-serve build schema messages constraints clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -65,6 +65,11 @@ build: $(VENV)/dev.stamp
 
 schema: $(VENV)/dev.stamp
 	$(RUN) manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+# Bring the translations up to date with the source (needs GNU gettext), and compile them.
+messages: $(VENV)/dev.stamp
+	cd shopgen_django && ../$(BIN)/django-admin makemessages --locale zh_Hans --no-wrap --no-obsolete --add-location file
+	cd shopgen_django && ../$(BIN)/django-admin compilemessages
 
 # Resolve everything anew, without the present pins, and write them down.
 constraints: $(VENV)/base.stamp
