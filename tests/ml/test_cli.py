@@ -30,7 +30,9 @@ def _parse(*arguments: str) -> TrainConfig:
 
 def test_every_field_is_an_option_and_defaults_agree() -> None:
     assert _parse() == TrainConfig()
-    assert config_from_dict(json.loads(json.dumps(TrainConfig(category=("a",)).as_dict()))) == TrainConfig(category=("a",))
+    assert config_from_dict(json.loads(json.dumps(TrainConfig(category=("a",)).as_dict()))) == TrainConfig(
+        category=("a",)
+    )
     text = command.build_parser().format_help()
     for field in fields(TrainConfig):
         assert "--" + field.name.replace("_", "-") in text
@@ -58,9 +60,7 @@ def test_options_reach_the_configuration() -> None:
         (["--prepare", "black"], "none"),
     ],
 )
-def test_wrong_values_are_told_apart(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_values_are_told_apart(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         _parse(*arguments)
     assert ended.value.code == 2

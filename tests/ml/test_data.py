@@ -115,7 +115,9 @@ def test_too_many_broken_files_refuse_to_start(tmp_path: Path, load: Load) -> No
     source = make_folder(tmp_path / "photos", 20)
     for number in range(2):
         (source / "bags" / f"empty{number}.jpg").write_bytes(b"")
-    with pytest.raises(DatasetError, match=r"2 of 22 files can't be used \(9%.*bags/empty0.jpg: empty file.*--allow-bad"):
+    with pytest.raises(
+        DatasetError, match=r"2 of 22 files can't be used \(9%.*bags/empty0.jpg: empty file.*--allow-bad"
+    ):
         load(source)
     assert len(load(source, allow_bad_files=True).images) == 20
 

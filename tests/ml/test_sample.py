@@ -68,7 +68,7 @@ def test_truncation_takes_variety_away(trained: Path) -> None:
 
 
 def test_unknown_categories_are_refused(trained: Path) -> None:
-    with pytest.raises(UnknownCategory, match="no category 'shoes'. It has: bags, hats"):
+    with pytest.raises(UnknownCategory, match=r"no category 'shoes'\. It has: bags, hats"):
         sample.load_generator(trained).sample(1, category="shoes")
 
 
@@ -154,7 +154,9 @@ def test_tensors_of_other_shape_kind_or_name_are_refused(model: Path) -> None:
             sample.load_generator(model)
 
 
-@pytest.mark.parametrize("header", [b"\xff" * 8, (10**9).to_bytes(8, "little"), b"", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"])
+@pytest.mark.parametrize(
+    "header", [b"\xff" * 8, (10**9).to_bytes(8, "little"), b"", b"\x02\x00\x00\x00\x00\x00\x00\x00[]"]
+)
 def test_broken_headers_are_refused(model: Path, header: bytes) -> None:
     _replace(model, header)
     with pytest.raises(ModelFileError):

@@ -45,8 +45,8 @@ class _Formatter(DjangoHelpFormatter, argparse.RawDescriptionHelpFormatter):
 
 class Command(BaseCommand):
     help = (
-        "Train a generator of product pictures on the shop's photos or on a folder. The run shows in the admin while it\n"
-        "goes and ends as a model version."
+        "Train a generator of product pictures on the shop's photos or on a folder. The run shows in the admin while "
+        "it goes and ends as a model version."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
