@@ -70,7 +70,7 @@ def look_at_every_part() -> None:
     client.force_login(get_user_model().objects.create_superuser("admin", "a@example.com", "x"))
     package = Path(shopgen_django.__file__).parent
     assert "site-packages" in package.parts, package
-    for address in ["/admin/shopgen/productimage/", "/admin/shopgen/job/", "/shopgen/api/operations/"]:
+    for address in ["/admin/shopgen/productimage/", "/admin/shopgen/job/", "/shopgen/api/v1/operations/"]:
         answer = client.get(address)
         assert answer.status_code == 200, (address, answer.status_code)
     assert list(package.glob("static/**/*.*")), "no static files in the wheel"
