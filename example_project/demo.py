@@ -93,7 +93,7 @@ def serve(demo: Demo) -> None:
     print(
         f"\nThe shop        {base}/product/{SKU}/\n"
         f"The admin       {base}/admin/     login {user} / {password}\n"
-        f"To review       {base}/admin/shopgen/productimage/?state__exact=in_review\n"
+        f"To review       {base}/admin/shopgen/review/\n"
         f"The HTTP API    {base}{API}/schema/\n"
         f"Contact sheet   {demo.sheet}\n\n"
         "Ctrl-C stops the web server and the worker. make demo starts them again, without training anew.",

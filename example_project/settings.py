@@ -119,7 +119,7 @@ Q_CLUSTER = {
     "recycle": 500,
     "guard_cycle": 0.5,
     "poll": 0.5,
-    "label": "Queue",
+    "label": "django-q2",
     "ALT_CLUSTERS": {
         "gpu": {"workers": 1, "queue_limit": 1, "bulk": 1, "timeout": 900, "retry": 3600, "scheduler": False},
     },
