@@ -118,9 +118,11 @@ def when(moment: datetime | None) -> SafeString | str:
     if moment is None:
         return "—"
     local = timezone.localtime(moment)
+    new = (timezone.now() - moment).total_seconds() < 60
     return format_html(
         '<time datetime="{}" title="{}" class="sg-when">{}</time>', local.isoformat(),
-        formats.date_format(local, "DATETIME_FORMAT"), _("%(time)s ago") % {"time": timesince(moment, depth=1)},
+        formats.date_format(local, "DATETIME_FORMAT"),
+        _("just now") if new else _("%(time)s ago") % {"time": timesince(moment, depth=1)},
     )
 
 

@@ -42,6 +42,8 @@ def job_note(job: Job) -> str:
         return stage[:1].upper() + stage[1:] if stage else _("Running")
     if job.state == JobState.FAILED:
         return job.error_detail or job.error_code
+    if job.state == JobState.SUCCEEDED and job.seconds is not None:
+        return _("Took %(time)s") % {"time": duration(job.seconds)}
     return ""
 
 

@@ -36,7 +36,7 @@ LIVE_ROWS = 200
 class JobAdmin(ReadOnlyAdmin):
     """Rows are written by services and workers only."""
 
-    list_display = ["name", "product", "state_cell", "progress_cell", "note_cell", "took", "created"]
+    list_display = ["name", "product", "state_cell", "progress_cell", "note_cell", "created"]
     list_display_links = ["name"]
     list_filter = ["state", OperationFilter, "queue", "created_at"]
     search_fields = ["product_label", "error_code"]
@@ -100,10 +100,6 @@ class JobAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("what happens"))
     def note_cell(self, job: Job) -> SafeString:
         return format_html('<span data-sg-note="{}" class="sg-note">{}</span>', job.pk, job_note(job))
-
-    @admin.display(description=gettext_lazy("took"))
-    def took(self, job: Job) -> str:
-        return duration(job.seconds)
 
     @admin.action(permissions=["cancel"], description=gettext_lazy("Cancel"))
     def cancel_jobs(self, request: HttpRequest, rows: QuerySet[Job]) -> None:

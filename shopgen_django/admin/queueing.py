@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,16 +10,15 @@ from typing import Any
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from shopgen_django.exceptions import InvalidParameters, ShopgenError
+from shopgen_django.exceptions import IdempotencyConflict, InvalidParameters, ShopgenError
 from shopgen_django.operations.base import Operation
-from shopgen_django.services.submit import plan_job, submit_job
+from shopgen_django.services.batch import BatchItem, plan_batch, submit_batch
 
 from .base import ShopgenAdmin
 from .bulk import chosen_keys
@@ -35,15 +33,17 @@ MAX_JOBS = 500
 class Plan:
     """What pressing the button would do."""
 
-    jobs: list[Wanted] = field(default_factory=list)
+    jobs: int = 0
     outputs: int = 0
     seconds: float = 0.0
     problems: list[tuple[str, str]] = field(default_factory=list)
     to_import: int = 0
+    token: uuid.UUID = field(default_factory=uuid.uuid4)
+    """One per opened page: makes pressing the button twice harmless."""
 
     @property
     def text(self) -> str:
-        jobs, outputs = len(self.jobs) + self.to_import, self.outputs
+        jobs, outputs = self.jobs + self.to_import, self.outputs
         return _("%(jobs)s, %(pictures)s, about %(time)s of work") % {
             "jobs": ngettext("%(n)d job", "%(n)d jobs", jobs) % {"n": jobs},
             "pictures": ngettext("%(n)d new picture", "%(n)d new pictures", outputs) % {"n": outputs},
@@ -89,20 +89,19 @@ def queue_page(
     filled_in = posted.get("shown") == operation.name
     form: Any = operation.Parameters(posted if filled_in else None, prefix=PREFIX)
     plan, params = _plan(operation, form, subject, filled_in)
-    token = _token(posted.get("token"))
+    plan.token = _token(posted.get("token"))
     if filled_in and "queue" in posted and form.is_valid() and not plan.problems:
-        answer = _queue(request, operation, params, subject, token, plan)
+        answer = _queue(request, operation, params, subject, plan)
         if answer is not None:
             return answer
     page = model_admin.page_context(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
-        token=token, address=address, next=came_from or model_admin.next_url(request), **context,
+        address=address, next=came_from or model_admin.next_url(request), **context,
     )
     return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
 
 
 def _token(given: object) -> uuid.UUID:
-    """One per opened page: the batch's id, and what makes pressing the button twice harmless."""
     try:
         return uuid.UUID(str(given))
     except ValueError:
@@ -122,23 +121,35 @@ def _plan(operation: Operation, form: Any, subject: Subject, filled_in: bool) ->
             return plan, {}
     wants = subject.wants(operation)
     plan.to_import, plan.problems = wants.to_import, list(wants.problems)
+    labels = {wanted.key: wanted.label for wanted in wants.jobs}
     try:
         if plan.to_import:
             estimate = operation.estimate(operation.clean(operation.Parameters.parse(params)), 1)
             plan.seconds, plan.outputs = estimate.seconds * plan.to_import, estimate.outputs * plan.to_import
-        for wanted in wants.jobs:
-            planned = plan_job(
-                operation=operation.name, params=params, inputs=wanted.inputs,
-                catalogue=wanted.catalogue, object_pk=wanted.object_pk,
-            )
-            plan.seconds += planned.seconds
-            plan.outputs += planned.outputs
-            plan.jobs.append(wanted)
+        batch = plan_batch(operation=operation.name, params=params, items=_items(wants.jobs))
     except InvalidParameters as error:
         _into_form(form, error, filled_in, plan)
+        return plan, params
     except ShopgenError as error:
         plan.problems.append(("", str(error)))
+        return plan, params
+    plan.jobs, plan.seconds, plan.outputs = (
+        len(batch.items), plan.seconds + batch.seconds, plan.outputs + batch.outputs
+    )
+    # What stands in the way of all (no model) is told once, not for each.
+    told = {problem.message for problem in batch.problems}
+    if len(told) == 1 and not batch.items:
+        plan.problems.append(("", told.pop()))
+    else:
+        plan.problems += [(labels[problem.item], problem.message) for problem in batch.problems]
     return plan, params
+
+
+def _items(jobs: Sequence[Wanted]) -> list[BatchItem]:
+    return [
+        BatchItem(name=wanted.key, inputs=wanted.inputs, catalogue=wanted.catalogue, object_pk=wanted.object_pk)
+        for wanted in jobs
+    ]
 
 
 def _into_form(form: forms.Form, error: InvalidParameters, filled_in: bool, plan: Plan) -> None:
@@ -151,7 +162,7 @@ def _into_form(form: forms.Form, error: InvalidParameters, filled_in: bool, plan
 
 
 def _queue(
-    request: HttpRequest, operation: Operation, params: dict[str, Any], subject: Subject, token: uuid.UUID, plan: Plan
+    request: HttpRequest, operation: Operation, params: dict[str, Any], subject: Subject, plan: Plan
 ) -> HttpResponse | None:
     """All jobs or none; None with the reason in ``plan`` when something stood in the way."""
     user: Any = request.user
@@ -159,20 +170,20 @@ def _queue(
     if wants.problems or not wants.jobs:
         plan.problems += wants.problems or [("", _("There is nothing to do."))]
         return None
+    asked = {"operation": operation.name, "params": params, "subject": subject.hidden()}
     try:
-        with transaction.atomic():
-            for wanted in wants.jobs:
-                submit_job(
-                    operation=operation.name, params=params, inputs=wanted.inputs, catalogue=wanted.catalogue,
-                    object_pk=wanted.object_pk, user=user, batch=token, idempotency_key=_key(token, wanted),
-                )
+        batch, jobs, _new = submit_batch(
+            operation=operation.name, params=params, items=_items(wants.jobs), user=user,
+            idempotency_key=f"admin:{plan.token}", request=asked,
+        )
+    except IdempotencyConflict:
+        plan.token = uuid.uuid4()
+        plan.problems.append(("", _("This page has queued its work once already. Press the button again to queue "
+                                    "this as well.")))  # fmt: skip
+        return None
     except ShopgenError as error:
         plan.problems.append(("", str(error)))
         return None
-    number = len(wants.jobs)
+    number = len(jobs)
     messages.success(request, ngettext("%(n)d job was queued.", "%(n)d jobs were queued.", number) % {"n": number})
-    return HttpResponseRedirect(reverse("admin:shopgen_job_changelist") + f"?batch={token}")
-
-
-def _key(token: uuid.UUID, wanted: Wanted) -> str:
-    return f"admin:{token}:{hashlib.sha256(wanted.key.encode()).hexdigest()[:16]}"
+    return HttpResponseRedirect(reverse("admin:shopgen_job_changelist") + f"?batch={batch}")

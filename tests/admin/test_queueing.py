@@ -44,12 +44,16 @@ def test_queue_page_queues_one_job(desk: Client, model: ModelVersion, product: P
     assert "1 job, 4 new pictures" in page
     body = {**GENERATE, "catalogue": "default", "product": product.pk, "token": token_of(page)}
     answer = desk.post(address, body)
-    assert answer.status_code == 302 and answer["Location"].endswith(f"?batch={body['token']}")
     job = Job.objects.get()
+    assert answer.status_code == 302 and answer["Location"].endswith(f"?batch={job.batch}")
     assert (job.params["count"], job.object_pk, job.product_label) == (3, str(product.pk), "Green dress")
     assert "1 job was queued." in desk.get(answer["Location"]).content.decode()
     desk.post(address, body)
     assert Job.objects.count() == 1, "pressing the button twice queues it once"
+    page = desk.post(address, {**body, "p-count": "5"}).content.decode()
+    assert "has queued its work once already" in page and Job.objects.count() == 1
+    desk.post(address, {**body, "p-count": "5", "token": token_of(page)})
+    assert Job.objects.count() == 2, "after being asked again"
 
 
 def test_wrong_parameters_are_told_at_their_field(desk: Client, model: ModelVersion) -> None:
