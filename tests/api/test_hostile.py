@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.signals import got_request_exception
 from django.db import OperationalError
 from django.test import Client, override_settings
 from hypothesis import HealthCheck, given, settings
@@ -159,7 +160,13 @@ def test_other_media_types(staff: APIClient, content_type: str) -> None:
 def test_a_charset_of_python_s_own_changes_nothing(staff: APIClient, model: Any) -> None:
     answer = post_raw(staff, b'{"operation": "generate"}', "application/json; charset=rot13")
     assert answer.status_code == 202
-    check(post_raw(staff, b"x", "multipart/form-data; boundary=b; charset=rot13", f"{BASE}/images/"), 400)
+    form = b"".join((
+        b'--b\r\nContent-Disposition: form-data; name="alt_text"\r\n\r\nA hat\r\n',
+        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n', picture_bytes(), b"\r\n--b--",
+    ))
+    for charset in ("rot13", "utf-16", "undefined", "idna"):
+        answer = post_raw(staff, form, f"multipart/form-data; boundary=b; charset={charset}", f"{BASE}/images/")
+        assert (answer.status_code, answer.json()["alt_text"]) == (201, "A hat"), charset
 
 
 def test_keys_that_are_no_keys(staff: APIClient, model: Any) -> None:
@@ -278,8 +285,14 @@ def test_what_nobody_expected_tells_nothing_but_is_logged(
     client = Client(raise_request_exception=False)
     client.force_login(staff.user)  # type: ignore[attr-defined]
     monkeypatch.setattr(JobViewSet, "list", _raise(RuntimeError("SELECT secret FROM /etc/passwd")))
-    with caplog.at_level(logging.ERROR, "shopgen_django.api"):
-        answer = client.get(JOBS, headers={"x-request-id": "my-request.1"})
+    told: list[Any] = []
+    got_request_exception.connect(lambda **news: told.append(news["request"]), weak=False, dispatch_uid="test-api")
+    try:
+        with caplog.at_level(logging.ERROR, "shopgen_django.api"):
+            answer = client.get(JOBS, headers={"x-request-id": "my-request.1"})
+    finally:
+        got_request_exception.disconnect(dispatch_uid="test-api")
+    assert [request.path for request in told] == [JOBS], "error reporters hear of it"
     error = check(answer, 500)
     assert error["code"] == "internal_error"
     assert "secret" not in answer.content.decode()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.urls import URLPattern
 from rest_framework.test import APIClient
 
+from shopgen_django.api.permissions import VerbPermission
 from shopgen_django.api.urls import v1
 from shopgen_django.models import ImageState, Job, MetricPoint, TrainingRun
 from tests.api.conftest import BASE
@@ -230,6 +232,30 @@ def test_other_methods_are_refused_and_change_nothing(name: str, world: dict[str
             answer = getattr(staff, method)(url, {}, format="json")
             assert (answer.status_code, answer.json()["error"]["code"]) == (405, "method_not_allowed"), method
     assert list(Job.objects.order_by("pk").values()) == before
+
+
+def test_foreign_pictures_are_no_inputs(client_of: Any, model: Any) -> None:
+    """What a body names is held to the same rule as what an address names."""
+    image = make_image(created_by=client_of("owner").user)
+    other = client_of("other", "submit_job")
+    answers = [
+        other.post(f"{BASE}/jobs/", {"operation": "generate", "inputs": [pk]}, format="json")
+        for pk in (str(image.pk), MISSING)
+    ]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    texts = [answer.content.decode().replace(str(image.pk), MISSING) for answer in answers]
+    assert texts[0] == texts[1]
+
+
+def test_an_action_that_nobody_has_thought_about_is_closed(staff: APIClient) -> None:
+    class Forgetful:
+        verbs: ClassVar[dict[str, tuple[str, ...]]] = {"list": ()}
+        action = "destroy"
+
+    staff.user.is_superuser = True  # type: ignore[attr-defined]
+    request = SimpleNamespace(user=staff.user)  # type: ignore[attr-defined]
+    assert not VerbPermission().has_permission(request, Forgetful())  # type: ignore[arg-type]
+    assert VerbPermission().has_permission(request, SimpleNamespace(verbs={"list": ()}, action="list"))  # type: ignore[arg-type]
 
 
 def test_mass_assignment_is_refused(staff: APIClient, model: Any) -> None:

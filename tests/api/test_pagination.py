@@ -91,7 +91,11 @@ def test_several_states_are_merged_in_order(staff: APIClient, jobs: list[str], o
             lease_until=now if state == "running" else None,
             finished_at=now if state in {"succeeded", "cancelled"} else None,
         )
-    for states in (["queued", "running"], ["queued", "succeeded", "cancelled"]):
+    several = (
+        ["queued", "running"], ["queued", "succeeded", "cancelled"], ["queued", "running", "succeeded", "failed"],
+        ["queued", "running", "succeeded", "failed", "cancelled"],
+    )
+    for states in several:
         wanted = Job.objects.filter(state__in=states).order_by(ordering, f"{ordering.removesuffix('created_at')}pk")
         query = "&".join(f"state={state}" for state in states)
         seen = walk(staff, f"{BASE}/jobs/?{query}&ordering={ordering}&page_size=17")
