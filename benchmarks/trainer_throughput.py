@@ -2,9 +2,9 @@
 
     OMP_NUM_THREADS=2 python -m benchmarks.trainer_throughput
 
-Operations of a step are counted in closed form from the layers' shapes (convolutions and linear layers only, ``4 G + 15 D`` forward passes, see ``AdversarialLearner.flops_per_image``, plus 3 G for redrawing); time is
-that of whole steps with their batches. The reference is a 1024 x 1024 x 1024 single-precision product on the same threads, measured
-in turns with the steps.
+Operations of a step are counted in closed form from the layers' shapes: convolutions and linear layers only, see
+``AdversarialLearner.flops_per_image``. Time is that of whole steps with their batches. The reference is a
+1024 x 1024 x 1024 single-precision product on the same threads, measured in turns with the steps.
 """
 
 from __future__ import annotations

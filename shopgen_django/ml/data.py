@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ IN_MEMORY_BYTES = 1 << 30
 BAD_SHARE = 0.05
 LOW_CONFIDENCE = 0.5
 MIN_PICTURES = 4
+DECODE_AHEAD = 256
 CACHE_FILE = "pictures.npy"
 DEFAULT_SIZE = 64
 
@@ -162,23 +163,43 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
     cached = _from_cache(folder, digest)
     if cached is not None:
         return cached
-    decoded: list[NDArray[np.uint8] | BadPicture]
-    confidences: list[float | None]
-    decoded, confidences = _decode_all(source, config, on_progress)
     skipped = list(source.skipped)
     kept: list[int] = []
-    for index, result in enumerate(decoded):
-        if isinstance(result, BadPicture):
-            skipped.append((source.entries[index].name, str(result)))
-        else:
-            kept.append(index)
-    _refuse_bad(len(kept), skipped, config)
-    images = np.stack([d for d in decoded if not isinstance(d, BadPicture)])
-    names = {name: number for number, name in enumerate(source.categories)}
-    labels = np.array([names.get(source.entries[i].category or "", 0) for i in kept], dtype=np.int64)
+    confidences: dict[int, float] = {}
+    temporary = folder / f".{CACHE_FILE}.{os.getpid()}.tmp"
+    path = folder / CACHE_FILE
+    try:
+        with files.disk_errors(path), temporary.open("wb") as handle:
+            _write_header(handle, len(source.entries), source)
+            for index, (result, confidence) in enumerate(_decode_all(source, config, on_progress)):
+                if isinstance(result, BadPicture):
+                    skipped.append((source.entries[index].name, str(result)))
+                    continue
+                handle.write(result.tobytes())
+                kept.append(index)
+                if confidence is not None:
+                    confidences[index] = confidence
+            _refuse_bad(len(kept), skipped, config)
+            handle.seek(0)
+            _write_header(handle, len(kept), source)
+            handle.flush()
+            os.fsync(handle.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     manifest = _manifest(source, config, kept, skipped, confidences, digest)
-    _store(folder, images, manifest)
-    return Pictures(images=images, labels=labels, categories=source.categories, manifest=manifest)
+    # The manifest goes last: it vouches for the cache.
+    files.write_json(folder / "dataset.json", manifest | {"cache_sha256": files.sha256_file(path)})
+    made = _from_cache(folder, digest)
+    assert made is not None
+    return made
+
+
+def _write_header(handle: BinaryIO, count: int, source: Source) -> None:
+    """The head of an ``.npy`` file. NumPy leaves room in it for any count, so it can be written again afterwards:
+    pictures go to the disk one by one and a large set never has to fit into memory."""
+    shape = (count, source.channels, source.size, source.size)
+    np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _digest(source: Source, config: TrainConfig) -> str:
@@ -193,7 +214,8 @@ def _digest(source: Source, config: TrainConfig) -> str:
 
 def _decode_all(
     source: Source, config: TrainConfig, on_progress: Progress | None
-) -> tuple[list[NDArray[np.uint8] | BadPicture], list[float | None]]:
+) -> Iterator[tuple[NDArray[np.uint8] | BadPicture, float | None]]:
+    """Every entry's picture in order, or why there is none, and how sure the cut-out is."""
     archive = _read_archive(source.archive)[0] if source.archive else None
 
     def one(entry: Entry) -> tuple[NDArray[np.uint8] | BadPicture, float | None]:
@@ -202,16 +224,14 @@ def _decode_all(
         except BadPicture as reason:
             return reason, None
 
-    decoded: list[NDArray[np.uint8] | BadPicture] = []
-    confidences: list[float | None] = []
     total = len(source.entries)
     with ThreadPoolExecutor(max_workers=_threads()) as pool:
-        for number, (result, confidence) in enumerate(pool.map(one, source.entries), start=1):
-            decoded.append(result)
-            confidences.append(confidence)
-            if on_progress is not None:
-                on_progress(number, total)
-    return decoded, confidences
+        for start in range(0, total, DECODE_AHEAD):
+            some = source.entries[start : start + DECODE_AHEAD]
+            for number, decoded in enumerate(pool.map(one, some), start=start + 1):
+                yield decoded
+                if on_progress is not None:
+                    on_progress(number, total)
 
 
 def _decode_one(
@@ -255,7 +275,7 @@ def _manifest(
     config: TrainConfig,
     kept: list[int],
     skipped: list[tuple[str, str]],
-    confidences: list[float | None],
+    confidences: dict[int, float],
     digest: str,
 ) -> dict[str, Any]:
     counts = Counter(source.entries[i].category for i in kept)
@@ -265,11 +285,10 @@ def _manifest(
         item: dict[str, Any] = {"file": entry.name, "category": entry.category}
         if source.archive is None:
             item["sha256"] = source.hashes[index]
-        confidence = confidences[index]
-        if confidence is not None:
-            item["confidence"] = round(float(confidence), 4)
+        if index in confidences:
+            item["confidence"] = round(float(confidences[index]), 4)
         listed.append(item)
-    low = sum(1 for i in kept if confidences[i] is not None and (confidences[i] or 0.0) < LOW_CONFIDENCE)
+    low = sum(confidence < LOW_CONFIDENCE for confidence in confidences.values())
     manifest: dict[str, Any] = {
         "version": 1,
         "digest": digest,
@@ -287,21 +306,6 @@ def _manifest(
     if source.archive is not None:
         manifest["archive"] = {"file": source.archive.name, "sha256": source.hashes[0]}
     return manifest
-
-
-def _store(folder: Path, images: NDArray[np.uint8], manifest: dict[str, Any]) -> None:
-    temporary = folder / f".{CACHE_FILE}.{os.getpid()}.tmp"
-    path = folder / CACHE_FILE
-    try:
-        with files.disk_errors(path), temporary.open("wb") as handle:
-            np.save(handle, images, allow_pickle=False)
-            handle.flush()
-            os.fsync(handle.fileno())
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    # The manifest goes last: it vouches for the cache.
-    files.write_json(folder / "dataset.json", manifest | {"cache_sha256": files.sha256_file(path)})
 
 
 def _from_cache(folder: Path, digest: str) -> Pictures | None:

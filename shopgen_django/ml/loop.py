@@ -166,6 +166,7 @@ class _Run:
             self.saved_at = self.step
             self.sampled_at = int(state.values["sampled_at"])
             folder.cut_stats(self.images_seen)
+            self.latest = (folder.read_stats() or [{}])[-1]
         self.resumed_at = self.images_seen
         self._write_config()
 

@@ -83,6 +83,9 @@ class Command(BaseCommand):
         except (MLError, ShopgenError, ImproperlyConfigured) as error:
             view.close()
             raise CommandError(str(error)) from error
+        except KeyboardInterrupt:
+            view.close()
+            raise CommandError("Interrupted at once; the last snapshot is kept.", returncode=130) from None
 
     def _dry_run(self, options: dict[str, Any], view: ProgressView) -> None:
         from shopgen_django.ml.estimate import describe, estimate
