@@ -13,8 +13,9 @@ import time
 from shopgen_django.conf import app_settings
 
 from . import drain
+from .device import device_to_itself
 from .queue import BURST_SECONDS, QUEUE_VARIABLE
-from .runner import run_job, run_next
+from .runner import queue_of, run_next
 
 logger = logging.getLogger(__name__)
 
@@ -25,16 +26,21 @@ def ring(job_id: str) -> None:
     """Run the best ready job of the queue of ``job_id``, and further ones while they are short."""
     _sweep_now_and_then()
     until = time.monotonic() + BURST_SECONDS
-    queue = os.environ.get(QUEUE_VARIABLE, "")
-    while True:
-        drain.sign_of_life()
-        if drain.draining() or drain.orphaned():
-            # The rings that a stopping worker has swallowed are made good by the next sweep.
-            logger.info("Not taking a job: this worker is being stopped.")
-            return
-        outcome = run_next(queue) if queue else run_job(job_id)
-        if outcome in {"skipped", "released"} or time.monotonic() >= until:
-            return
+    queue = os.environ.get(QUEUE_VARIABLE, "") or queue_of(job_id)
+    with device_to_itself(queue, give_up=_stopping) as free:
+        while free and not _stopping():
+            drain.sign_of_life()
+            if run_next(queue) in {"skipped", "released"} or time.monotonic() >= until:
+                break
+    drain.sign_of_life()
+
+
+def _stopping() -> bool:
+    """Whether this worker should take no job: the rings it swallows are made good by the next sweep."""
+    if drain.draining() or drain.orphaned():
+        logger.info("Not taking a job: this worker is being stopped.")
+        return True
+    return False
 
 
 def sweep() -> None:

@@ -69,6 +69,8 @@ def run_next(queue: str) -> str:
     Returns "skipped" when there is none (a ring too many does no harm), else how it ended: succeeded, failed,
     requeued, released, cancelled, lost. Raises nothing but KeyboardInterrupt.
     """
+    if not queue:
+        return "skipped"
     try:
         lease = claim(worker=worker_name(), queue=queue)
     except KeyboardInterrupt:
@@ -84,15 +86,19 @@ def run_next(queue: str) -> str:
 
 def run_job(job_id: str | UUID) -> str:
     """Like :func:`run_next`, for the queue that the job ``job_id`` belongs to."""
+    return run_next(queue_of(job_id))
+
+
+def queue_of(job_id: str | UUID) -> str:
+    """The queue of a job; "" when there is no such job or the database is away."""
     try:
-        queue = Job.objects.filter(pk=job_id).values_list("queue", flat=True).first()
+        return Job.objects.filter(pk=job_id).values_list("queue", flat=True).first() or ""
     except KeyboardInterrupt:
         raise
     except BaseException:
         logger.exception("The queue of job %s could not be read; the sweeper rings again.", job_id)
         connection.close()
-        return "skipped"
-    return run_next(queue) if queue else "skipped"
+        return ""
 
 
 def run_lease(lease: Lease) -> str:

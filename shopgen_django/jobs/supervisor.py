@@ -26,6 +26,7 @@ from shopgen_django.conf import app_settings
 from shopgen_django.models import Job, JobState, WorkerBeat
 
 from .group import WorkerGroup
+from .identity import is_dead
 from .queue import get_queue
 from .rings import ring_missing
 from .sweeper import recover, release_group, sweep
@@ -46,11 +47,16 @@ STABLE_AFTER = 60.0
 
 @dataclass(slots=True, kw_only=True)
 class Chore:
-    """Something to do every so many seconds while the workers run."""
+    """Something to do every so many seconds while the workers run.
+
+    ``beside``: in a thread of its own, because it may take long; never twice at once.
+    """
 
     run: Callable[[], object]
     seconds: float
     due: float = 0.0
+    beside: bool = False
+    thread: threading.Thread | None = None
 
 
 class Supervisor:
@@ -104,7 +110,20 @@ class Supervisor:
         for chore in self._chores:
             if now >= chore.due:
                 chore.due = now + chore.seconds
-                self._with_database(chore.run)
+                self._do(chore)
+
+    def _do(self, chore: Chore) -> None:
+        if not chore.beside:
+            self._with_database(chore.run)
+        elif chore.thread is None or not chore.thread.is_alive():
+            chore.thread = threading.Thread(target=self._do_beside, args=(chore.run,), daemon=True)
+            chore.thread.start()
+
+    def _do_beside(self, run: Callable[[], object]) -> None:
+        try:
+            self._with_database(run)
+        finally:
+            connection.close()
 
     def _beat(self) -> None:
         """Leave a sign of life of every group, idle or busy, where other machines can see it."""
@@ -191,7 +210,11 @@ class Supervisor:
         for group in self.groups:
             if group.alive():
                 mine |= Q(worker__endswith=f"/{group.token}")
-        return bool(mine) and Job.objects.filter(mine, state=JobState.RUNNING).exists()
+        if not mine:
+            return False
+        # Workers that got the signal as well (a whole control group was told) are not waited for.
+        running = Job.objects.filter(mine, state=JobState.RUNNING).values_list("worker", flat=True)
+        return any(not is_dead(worker) for worker in running)
 
     def _end(self, group: WorkerGroup, *, patience: float) -> None:
         if group.pid is None:

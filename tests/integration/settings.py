@@ -19,6 +19,7 @@ SHOPGEN = {
         "HEARTBEAT_SECONDS": float(os.environ.get("SHOPGEN_TEST_HEARTBEAT", "1")),
         "BACKOFF_SECONDS": 1,
         "GRACE_SECONDS": float(os.environ.get("SHOPGEN_TEST_GRACE", "8")),
+        "HARD_TIMEOUT_SECONDS": int(os.environ.get("SHOPGEN_TEST_HARD", "900")),
         "SWEEP_SECONDS": 5,
         "RERING_SECONDS": 5,
     },

@@ -66,15 +66,18 @@ def test_idle_worker_killed(sqlite_shop: Shop) -> None:
     assert worker.poll() is None
 
 
-@pytest.mark.parametrize("whole_group", [False, True], ids=["main process", "process group"])
-def test_sigterm_gives_running_jobs_back_without_using_an_attempt(sqlite_shop: Shop, whole_group: bool) -> None:
+@pytest.mark.parametrize("told", ["main process", "process group", "every process"])
+def test_sigterm_gives_running_jobs_back_without_using_an_attempt(sqlite_shop: Shop, told: str) -> None:
+    """"every process" is what systemd does to a control group by default."""
     shop = sqlite_shop
     shop.env["SHOPGEN_TEST_GRACE"] = "3"
     shop.submit(3, steps=600, pause=0.1)
     worker = shop.start_worker()
     shop.wait(lambda: len(shop.busy_pids()) == 2, seconds=40, what="two jobs run")
     below = descendants(worker.pid)
-    (os.killpg if whole_group else os.kill)(worker.pid, signal.SIGTERM)
+    (os.killpg if told == "process group" else os.kill)(worker.pid, signal.SIGTERM)
+    for pid in below if told == "every process" else ():
+        os.kill(pid, signal.SIGTERM)
     assert worker.wait(30) == 0
     assert still_alive(below) == []
     rows = sorted(shop.jobs("state, attempt, max_attempts"))
@@ -168,6 +171,18 @@ def test_job_longer_than_its_lease_runs_once(sqlite_shop: Shop) -> None:
     assert worker.wait(60) == 0
     assert shop.jobs("state, attempt") == [("succeeded", 1)]
     assert [note[1] for note in shop.notes()] == ["start", "end"]
+
+
+@pytest.mark.parametrize(("mode", "code"), [("hang", "timeout"), ("deaf", "worker_lost")])
+def test_job_over_its_time_limit(sqlite_shop: Shop, mode: str, code: str) -> None:
+    """Interrupted at its limit; one that can't be interrupted is killed a little later."""
+    shop = sqlite_shop
+    shop.env |= {"SHOPGEN_TEST_HARD": "2", "SHOPGEN_TEST_LEASE": "60", "SHOPGEN_TEST_HEARTBEAT": "10"}
+    shop.submit(1, mode=mode)
+    shop.sql("UPDATE shopgen_job SET max_attempts = 2")
+    worker = shop.start_worker("--until-idle")
+    assert worker.wait(90) == 0, shop.log()
+    assert shop.jobs("state, error_code, attempt") == [("failed", code, 2)]
 
 
 def test_health_command(sqlite_shop: Shop) -> None:

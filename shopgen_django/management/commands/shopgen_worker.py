@@ -45,7 +45,7 @@ class Command(BaseCommand):
         Supervisor(
             self._queues(options["queues"]), until_idle=options["until_idle"], say=self._say,
             verbosity=options["verbosity"],
-            chores=[Chore(run=apply_retention, seconds=3600.0, due=time.monotonic() + 600.0)],
+            chores=[Chore(run=apply_retention, seconds=3600.0, due=time.monotonic() + 600.0, beside=True)],
         ).run()
 
     def _queues(self, text: str | None) -> list[str]:

@@ -16,7 +16,7 @@ from shopgen_django.operations.base import Operation, OperationContext, Output
 from shopgen_django.operations.parameters import Parameters
 from shopgen_django.operations.registry import register
 
-MODES = ("ok", "kill", "exit", "memory", "permanent", "transient", "bug", "hang", "interrupt", "disk")
+MODES = ("ok", "kill", "exit", "memory", "permanent", "transient", "bug", "hang", "deaf", "interrupt", "disk")
 
 
 class StubParameters(Parameters):
@@ -82,7 +82,10 @@ def _misbehave(mode: str) -> None:
         raise KeyboardInterrupt
     if mode == "disk":
         raise OSError(28, "No space left on device")
-    if mode == "hang":
+    if mode == "deaf":
+        # As a call that never comes back from a driver: the time limit's alarm can't interrupt it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    if mode in {"hang", "deaf"}:
         time.sleep(3600)
 
 
