@@ -208,8 +208,8 @@ def run(rows: int, requests: int) -> str:
         "",
         table(list(found), few, many, rows),
         "",
-        f"Most queries: {max(row.queries for row in many)}. Slowest p95: {max(row.p95 for row in many) * 1000:.0f} ms on "
-        f"the clock, {max(row.own_p95 for row in many) * 1000:.0f} ms of CPU time; load average of the machine "
+        f"Most queries: {max(row.queries for row in many)}. Slowest p95: {max(row.p95 for row in many) * 1000:.0f} ms "
+        f"on the clock, {max(row.own_p95 for row in many) * 1000:.0f} ms of CPU time; load average of the machine "
         f"meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores.",
     ])
 
