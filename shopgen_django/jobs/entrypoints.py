@@ -14,7 +14,7 @@ from shopgen_django.conf import app_settings
 
 from . import drain
 from .device import device_to_itself
-from .queue import BURST_SECONDS, QUEUE_VARIABLE
+from .queue import BURST_SECONDS, QUEUE_VARIABLE, get_queue
 from .runner import queue_of, run_next
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,27 @@ def ring(job_id: str) -> None:
     _sweep_now_and_then()
     until = time.monotonic() + BURST_SECONDS
     queue = os.environ.get(QUEUE_VARIABLE, "") or queue_of(job_id)
+    ran, outcome = 0, ""
     with device_to_itself(queue, give_up=_stopping) as free:
         while free and not _stopping():
             drain.sign_of_life()
-            if run_next(queue) in {"skipped", "released"} or time.monotonic() >= until:
+            outcome = run_next(queue)
+            if outcome in {"skipped", "released"}:
+                break
+            ran += 1
+            if time.monotonic() >= until:
                 break
     drain.sign_of_life()
+    if outcome == "skipped" and ran != 1:
+        _drop_surplus(queue)
+
+
+def _drop_surplus(queue: str) -> None:
+    """One ring ran several jobs, or one found none: others wait in vain as well."""
+    try:
+        get_queue().drop_surplus(queue)
+    except Exception:
+        logger.exception("Rings without a job could not be removed; they find nothing to do, one by one.")
 
 
 def _stopping() -> bool:

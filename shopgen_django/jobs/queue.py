@@ -43,6 +43,13 @@ class BaseQueue(ABC):
         """Rings that wait for a worker of ``queue``; None when this queue can't tell."""
         return None
 
+    def drop_surplus(self, queue: str) -> int:
+        """Remove waiting rings of ``queue`` that have nothing to ring for (no job is ready any more); how many.
+
+        Only a saving: each would find nothing to do.
+        """
+        return 0
+
     def set_aside_unreadable(self) -> int:
         """Take messages that can't be decoded out of the queue (they are kept, see UnreadableMessage); how many."""
         return 0

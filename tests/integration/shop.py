@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,9 @@ class Shop:
             if worker.poll() is None:
                 worker.kill()
             worker.wait()
+            for pid in still_alive(below):
+                with suppress(ProcessLookupError):
+                    kill(pid)
             deadline = time.monotonic() + 10
             while still_alive(below) and time.monotonic() < deadline:
                 time.sleep(0.05)

@@ -11,7 +11,9 @@ from django.db import transaction
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.signing import SignedPackage
+from django_q.tasks import async_task
 
+from shopgen_django.jobs.entrypoints import ring
 from shopgen_django.jobs.queue import BaseQueue, get_queue
 from shopgen_django.jobs.queues import q2
 from shopgen_django.jobs.queues.dummy import DummyQueue
@@ -142,6 +144,37 @@ def test_immediate_queue_runs_after_the_commit(settings: Any) -> None:
     assert [message.id for message in ImmediateQueue().check()] == ["shopgen.W020"]
     settings.DEBUG = True
     assert ImmediateQueue().check() == []
+
+
+def test_rings_without_a_job_are_dropped_and_no_others(on_q2: Q2Queue) -> None:
+    jobs = [submit_job(operation="stub")[0] for _number in range(3)]
+    on_q2.notify("x", queue="gpu", hard_timeout=5)
+    async_task("tests.jobs.stubs.bare.work", 0, "own task of the shop", cluster="shopgen-tests")
+    OrmQ.objects.create(key="shopgen-tests", payload="unreadable", lock=timezone.now())
+    OrmQ.objects.create(
+        key="shopgen-tests", payload=OrmQ.objects.earliest("id").payload, lock=timezone.now() + timedelta(hours=1)
+    )
+    assert on_q2.drop_surplus("cpu") == 0, "jobs are ready"
+    ring(str(jobs[0].pk))
+    assert set(Job.objects.values_list("state", flat=True)) == {JobState.SUCCEEDED}
+    assert OrmQ.objects.count() == 4, "another queue's, the shop's own, the unreadable, the one on its way"
+    assert on_q2.drop_surplus("cpu") == 0
+
+
+def test_ring_that_comes_while_surplus_is_dropped_stays(on_q2: Q2Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The messages are read first: a job that is queued right after is seen as ready, or its message was not read."""
+    submit_job(operation="stub")
+    Job.objects.update(state="succeeded", finished_at=timezone.now())
+    is_ring = q2._is_ring
+
+    def meanwhile(payload: str) -> bool:
+        if OrmQ.objects.count() == 1:
+            submit_job(operation="stub")
+        return is_ring(payload)
+
+    monkeypatch.setattr(q2, "_is_ring", meanwhile)
+    assert on_q2.drop_surplus("cpu") == 0
+    assert OrmQ.objects.count() == 2
 
 
 def test_retry_rings_again(on_q2: Q2Queue) -> None:
