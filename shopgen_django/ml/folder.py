@@ -70,7 +70,7 @@ class RunFolder:
             raise ConfigError(f"--output {self.path} is a file; give a folder.")
         if self.path.is_dir() and not (self.path / CONFIG).exists():
             strangers = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
-            ours = {DATASET, "pictures.npy"}
+            ours = {DATASET, "pictures.npy", SAMPLES}  # left by a run that was killed before its first step
             if set(strangers) - ours:
                 raise ConfigError(
                     f"--output {self.path} holds other files ({', '.join(sorted(strangers)[:3])}) and no training "

@@ -148,6 +148,21 @@ def test_killed_by_the_system_and_resumed_is_bit_for_bit_a_straight_run(source: 
     assert seen == sorted(set(seen))
 
 
+def test_a_run_killed_while_it_reads_the_photos_can_begin_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(done: int, total: int) -> None:
+        raise Killed
+
+    config = tiny(source, tmp_path / "run", images_seen=8)
+    with pytest.raises(Killed):
+        loop.train(config, on_decode=kill)
+    assert loop.train(config).outcome == "finished"
+
+
 def test_a_cut_off_state_costs_one_snapshot_and_nothing_else(source: Path, tmp_path: Path) -> None:
     straight = tiny(source, tmp_path / "straight")
     loop.train(straight)
