@@ -69,6 +69,7 @@ _ERROR_TEXTS = {
     413: "The body is too large.",
     422: "Well formed, but refused: the picture, or the shop's catalogue, says no.",
     429: "A limit is reached; `Retry-After` says for how long.",
+    503: "The database is busy or away; try again.",
     507: "The disk is full.",
 }
 
@@ -161,7 +162,7 @@ class ShopgenSchema(AutoSchema):
         answers: dict[Any, Any] = {}
         for code, (kind, text) in self.spec.responses.items():
             answers[code] = OpenApiResponse(kind, description=text)
-        for code in self.spec.errors:
+        for code in sorted({*self.spec.errors, 503}):
             answers[code, "application/json"] = OpenApiResponse(ErrorSerializer, description=_ERROR_TEXTS[code])
         return answers
 
