@@ -259,10 +259,10 @@ def take_from_worker(job: Job, *, expired: bool = False, innocent: bool = False,
             "state": JobState.FAILED, "finished_at": Now(), "error_code": "worker_lost", "error_detail": detail,
         }
     else:
-        pause = 0.0 if losses <= 1 else backoff(losses)
+        # At once: most losses are not the job's fault, and what is poison fails at its second loss.
         outcome, gone = "requeued", gone | {
-            "state": JobState.QUEUED, "not_before": Now() + timedelta(seconds=pause), "rung_at": None, "worker": "",
-            "progress": 0.0, "error_code": "worker_lost", "error_detail": detail,
+            "state": JobState.QUEUED, "not_before": Now(), "rung_at": None, "worker": "", "progress": 0.0,
+            "error_code": "worker_lost", "error_detail": detail,
         }
     named = {"requeued": "released" if innocent else "lost", "failed": "lost", "cancelled": "cancelled"}[outcome]
     gone["history"] = [

@@ -327,6 +327,23 @@ def test_database_away_at_the_end_is_waited_for(monkeypatch: pytest.MonkeyPatch)
     assert len(stored_files()) == 1 and job.images.count() == 1
 
 
+def test_files_that_rows_point_to_are_never_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit went through, but no answer ever came: the worker gives up and must not clean up behind itself."""
+    write = runner.write_results
+
+    def no_answer(*args: Any, **kwargs: Any) -> bool:
+        write(*args, **kwargs)
+        raise OperationalError("the answer to the commit was lost")
+
+    monkeypatch.setattr(runner, "FINISH_PATIENCE", 0.0)
+    monkeypatch.setattr(runner, "write_results", no_answer)
+    job = make_job(params={"outputs": 1})
+    assert run_job(job.pk) == "lost"
+    job.refresh_from_db()
+    assert job.state == JobState.SUCCEEDED
+    assert private_storage().exists(str(job.images.get().file.name))
+
+
 def test_database_away_at_the_claim_is_a_skipped_ring(monkeypatch: pytest.MonkeyPatch) -> None:
     job = make_job()
 
