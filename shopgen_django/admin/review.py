@@ -25,11 +25,13 @@ from .bulk import chosen_keys
 from .display import badge, measurement_rows, operation_label, parameter_rows, thumb
 from .filters import distinct_values
 from .reasons import PRESET_REASONS, RejectForm
-from .shop_pictures import product_link
+from .shop_pictures import product_link, shop_now
 from .status import MAX_COUNT, counted
 from .verbs import VERBS
 
 GRID = 24
+TINY = 160
+"""Pictures up to this side are shown less enlarged: blown up they tell nothing."""
 FILTERS = ("category", "operation", "job")
 
 
@@ -241,8 +243,12 @@ def _asked_for(request: HttpRequest, waiting: QuerySet[ProductImage]) -> Product
 
 
 def _facts(image: ProductImage) -> dict[str, Any]:
+    parents = list(image.parents.defer("params").order_by("created_at")[:6])
     return {
-        "parents": list(image.parents.defer("params").order_by("created_at")[:6]),
+        "parents": parents,
+        # Made from nothing but a model: the product as customers see it now is what to compare with.
+        "now": shop_now(image) if not parents and image.has_product else None,
+        "tiny": max(image.width, image.height) <= TINY,
         "measurements": measurement_rows(image),
         "parameters": parameter_rows(image.operation, image.params),
         "operation_label": operation_label(image.operation),

@@ -105,10 +105,21 @@ _FIGURES: tuple[tuple[str, Any, str], ...] = (
 
 
 def figures(run: TrainingRun) -> list[tuple[str, str]]:
-    """The latest figures that people look at, as label and text; others of the trainer follow by their own name."""
-    latest = {name: value for name, value in (run.latest or {}).items() if isinstance(value, int | float)}
-    known = [(str(label), form.format(latest.pop(name))) for name, label, form in _FIGURES if name in latest]
-    return known + [(name, f"{value:.4g}") for name, value in sorted(latest.items())]
+    """The latest figures that people look at, as label and text."""
+    latest = run.latest or {}
+    return [
+        (str(label), form.format(latest[name])) for name, label, form in _FIGURES
+        if isinstance(latest.get(name), int | float)
+    ]
+
+
+def other_figures(run: TrainingRun) -> list[tuple[str, str]]:
+    """The rest of what the trainer measures, by its own names."""
+    known = {name for name, _label, _form in _FIGURES}
+    return [
+        (name, f"{value:.4g}") for name, value in sorted((run.latest or {}).items())
+        if name not in known and isinstance(value, int | float)
+    ]
 
 
 def resume_command(run: TrainingRun) -> str:
@@ -136,6 +147,7 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
         "state_badge": badge(run.state, run.get_state_display()),
         "progress": run_progress(run),
         "figures": figures(run),
+        "other_figures": other_figures(run),
         "panels": panels([(seen, values) for seen, values, _seconds in ticks]),
         "sample_url": sample_url,
         "sample_name": sheet.name if sheet is not None else "",

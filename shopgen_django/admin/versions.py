@@ -52,7 +52,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.display(description=gettext_lazy("metrics"))
     def metrics_text(self, version: ModelVersion) -> str:
-        return ", ".join(f"{name} {value}" for name, value in metric_rows(version)[:4]) or "—"
+        return ", ".join(f"{name} {value}" for name, value in metric_rows(version) if name in _TELLING[:7]) or "—"
 
     @admin.action(permissions=["activate"], description=gettext_lazy("Use this version …"))
     def activate(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -75,7 +75,9 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         version = kwargs.get("obj")
         if version is not None:
             context.update(
-                version=version, sample_url=sample_url(version), metrics=metric_rows(version),
+                version=version, sample_url=sample_url(version),
+                metrics=[row for row in metric_rows(version) if row[0] in _TELLING],
+                other_metrics=[row for row in metric_rows(version) if row[0] not in _TELLING],
                 may_activate=self.has_activate_permission(request) and not version.is_active,
                 active_mark=self.active_mark(version), libraries=sorted(version.library_versions.items()),
                 categories=version.config.get("categories") or [],
@@ -117,13 +119,22 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return self.back(request)
 
 
+_TELLING = ("kid", "fid", "coverage", "density", "precision", "recall", "diversity", "seconds", "images_seen")
+
+
 def metric_rows(version: ModelVersion) -> list[tuple[str, str]]:
-    """Metrics as name and short text."""
+    """Metrics as name and short text, those that compare models first."""
     rows = []
-    for name, value in sorted((version.metrics or {}).items()):
+    names = {name: place for place, name in enumerate(_TELLING)}
+    found = sorted((version.metrics or {}).items(), key=lambda item: (names.get(item[0], len(names)), item[0]))
+    for name, value in found:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        rows.append((name, f"{value:.4g}" if number else str(value)[:80]))
+        rows.append((name, _number(value) if number else str(value)[:80]))
     return rows
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def sample_url(version: ModelVersion) -> str:
