@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
+
+from tests.postgres import PrivatePostgres
 
 from .shop import Shop, descendants, kill, still_alive
 
@@ -107,6 +110,42 @@ def test_kill_9_of_the_supervisor_takes_all_workers_with_it(sqlite_shop: Shop) -
     kill(worker.pid)
     worker.wait()
     shop.wait(lambda: not still_alive(below), seconds=20, what="no orphan is left")
+
+
+def test_kill_9_of_the_clusters_main_process(sqlite_shop: Shop) -> None:
+    """Its workers end with it, a new group starts, and the job does not pay for it."""
+    shop = sqlite_shop
+    shop.submit(1, steps=30, pause=0.1)
+    worker = shop.start_worker()
+    shop.wait(shop.busy_pids, seconds=40, what="a job runs")
+    time.sleep(0.5)
+    [main] = [pid for pid in descendants(worker.pid) if os.getsid(pid) == pid]
+    kill(main)
+    shop.wait(lambda: shop.all_in("succeeded"), seconds=60, what="the new group does the job")
+    assert "its first process has ended" in shop.log()
+
+
+@pytest.mark.postgres
+def test_database_restarts_in_the_middle_of_a_job(
+    postgres_server: PrivatePostgres, postgres_template: str, tmp_path: Path
+) -> None:
+    """The job goes on without the database and is recorded by the attempt that did it."""
+    shop = Shop(tmp_path, dsn=postgres_server.create_database("engine_restart", template=postgres_template))
+    shop.env |= {"SHOPGEN_TEST_LEASE": "60", "SHOPGEN_TEST_HEARTBEAT": "2"}
+    try:
+        shop.submit(1, steps=50, pause=0.1, outputs=1)
+        shop.start_worker()
+        shop.wait(shop.busy_pids, seconds=40, what="the job runs")
+        time.sleep(1)
+        postgres_server.crash()
+        time.sleep(7)
+        postgres_server.come_back()
+        shop.wait(lambda: shop.all_in("succeeded"), seconds=60, what="the job's end is written down")
+        assert shop.jobs("attempt") == [(1,)]
+        assert shop.sql("SELECT count(*) FROM shopgen_productimage") == [(1,)]
+        assert [note[1] for note in shop.notes()] == ["start", "end"]
+    finally:
+        shop.close()
 
 
 def test_unreadable_message_is_set_aside(sqlite_shop: Shop) -> None:
