@@ -27,6 +27,21 @@ def test_worker_runs_everything_once_and_leaves_nothing_behind(shop: Shop) -> No
     assert shop.sql("SELECT count(*) FROM django_q_ormq") == [(0,)]
 
 
+def test_both_queues_each_on_its_own_cluster(sqlite_shop: Shop) -> None:
+    """Also on a machine without a GPU, where the GPU queue's work falls back to the processor and says so."""
+    shop = sqlite_shop
+    shop.submit(2)
+    shop.sql("UPDATE shopgen_job SET queue = 'gpu' WHERE id = (SELECT max(id) FROM shopgen_job)")
+    shop.sql("DELETE FROM django_q_ormq")
+    shop.manage("shopgen_sweep", "--ring-all")
+    assert sorted(shop.sql("SELECT key FROM django_q_ormq")) == [("gpu",), ("shopgen-tests",)]
+    worker = shop.start_worker("--queues", "cpu,gpu", "--until-idle")
+    assert worker.wait(120) == 0, shop.log()
+    groups = {queue: name.rpartition("/")[2] for queue, name in shop.jobs("queue, worker")}
+    assert set(groups) == {"cpu", "gpu"} and groups["cpu"] != groups["gpu"]
+    assert shop.states() == {"succeeded": 2}
+
+
 def test_kill_9_of_a_busy_worker(shop: Shop) -> None:
     """The job starts again at once, because the machine's other processes see that the worker is dead."""
     shop.submit(4, steps=20, pause=0.1)
