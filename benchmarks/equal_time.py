@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from shopgen_django.ml.config import TrainConfig
-from shopgen_django.ml.data import load_pictures
+from shopgen_django.ml.data import load_pictures, open_source
 from shopgen_django.ml.metrics import kid_interval, manifold
 from shopgen_django.ml.sample import load_generator
 
@@ -106,12 +106,14 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> tuple[np.n
     return array, int(json.loads(lines[-1])["images_seen"])
 
 
-def run_baseline(options: argparse.Namespace, name: str, seed: int, images: Path, folder: Path) -> tuple[np.ndarray, int]:
+def run_baseline(
+    options: argparse.Namespace, name: str, seed: int, images: Path, folder: Path
+) -> tuple[np.ndarray, int]:
     output = folder / f"{name}-{seed}.npy"
     done = subprocess.run(
         [
-            sys.executable, str(HERE / "baselines.py"), name, "--images", str(images), "--minutes", str(options.minutes),
-            "--seed", str(seed), "--count", str(options.count), "--threads", str(options.threads),
+            sys.executable, str(HERE / "baselines.py"), name, "--images", str(images),
+            "--minutes", str(options.minutes), "--seed", str(seed), "--count", str(options.count), "--threads", str(options.threads),
             "--output", str(output),
         ],
         check=True, capture_output=True, text=True,
@@ -142,24 +144,29 @@ def main() -> None:
         config = TrainConfig(
             source=str(options.source), size=options.size, channels=options.channels, output=str(folder / "data")
         )
-        pictures = load_pictures(config, folder / "data")
+        (folder / "data").mkdir()
+        pictures = load_pictures(open_source(config), config, folder / "data")
         real, labels = np.asarray(pictures.images), np.asarray(pictures.labels)
         np.save(folder / "real.npy", real)
         judge = train_judge(real, labels)
         accuracy = float((judge.eval()(_scaled(real)).argmax(1).numpy() == labels).mean())
-        features = judge.features(real)
+        raw = judge.features(real)
+        # Each feature in units of its spread over the real pictures, so that no single one rules the kernel.
+        centre, spread_of = raw.mean(0), raw.std(0) + 1e-6
+        features = (raw - centre) / spread_of
         half = np.random.default_rng(0).permutation(len(features))
         floor = kid_interval(features[half[::2]], features[half[1::2]])
         print(f"{len(real)} real pictures {real.shape[1:]}; judge's accuracy on them {accuracy:.3f}; "
               f"KID of real half against real half {floor[0]:.4f} +- {floor[1]:.4f}", flush=True)
-        print("| arm | seed | pictures seen | KID | +- | coverage | density | recall |\n|---|---|---|---|---|---|---|---|")
+        print("| arm | seed | pictures seen | KID | +- | coverage | density | recall |")
+        print("|---|---|---|---|---|---|---|---|", flush=True)
         for seed in range(options.seeds):
             for arm in options.arms:
                 if arm == "ours":
                     fake, seen = run_ours(options, seed, folder)
                 else:
                     fake, seen = run_baseline(options, arm, seed, folder / "real.npy", folder)
-                made = judge.features(fake)
+                made = (judge.features(fake) - centre) / spread_of
                 mean, spread = kid_interval(features, made)
                 near = manifold(features, made)
                 print(f"| {arm} | {seed} | {seen} | {mean:.4f} | {spread:.4f} | {near.coverage:.3f} | "
