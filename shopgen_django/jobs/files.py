@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
@@ -17,6 +18,10 @@ from shopgen_django.storage import attempt_prefix, private_storage
 logger = logging.getLogger(__name__)
 
 FOLDERS = ("results", "sources")
+OUR_NAME = re.compile(
+    r"sources/[0-9a-f]{2}/\.?[0-9a-f]{64}-[0-9a-f]{8}\.[^/]+|results/[0-9a-f-]{36}/\d+/\.?\d{3,}-[0-9a-f]{64}\.[^/]+"
+)
+"""What our own files are called. A shop may lend us a storage that it uses itself: other files are none of ours."""
 _BATCH = 500
 
 
@@ -39,6 +44,8 @@ def sweep_files() -> int:
     removed, batch = 0, []
     for folder in FOLDERS:
         for name in _walk(storage, folder):
+            if not OUR_NAME.fullmatch(name):
+                continue
             batch.append(name)
             if len(batch) >= _BATCH:
                 removed += _remove_old(storage, batch, limit)

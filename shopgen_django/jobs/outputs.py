@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from django.utils.translation import gettext as _
 from shopgen_django import __version__
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import NotFound
+from shopgen_django.exceptions import NotFound, PermanentError
 from shopgen_django.models import ImageKind, ImageState, Job, Measurement, ProductImage
 from shopgen_django.operations.base import Operation, Output
 from shopgen_django.operations.gates import ask_gates
@@ -55,6 +56,13 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
 
     image = output.image
     measurements = {**measure(image), **output.measurements}
+    odd = sorted(str(name) for name, value in measurements.items() if not math.isfinite(value))
+    if odd:
+        # A gate that compares with NaN lets everything pass, and no database column or JSON answer holds it.
+        raise PermanentError(
+            _("Measurements that are no numbers: %(names)s. The result is not used.") % {"names": ", ".join(odd)},
+            code="bad_measurement",
+        )
     held_back = str(output.held_back) or ask_gates(image, measurements)
     origin = _origin(lease.job, operation)
     content = encode(
@@ -100,6 +108,8 @@ def write_results(
     if not results:
         return finish(lease, **measured)
     product = _product_columns(lease.job)
+    # Inherited at once, so that it does not depend on the photo's row being kept.
+    product["personal"] = lease.job.job_inputs.filter(image__personal=True).exists()
     inputs = _input_ids(lease.job, operation)
     images = [_row(lease.job, stored, operation, params, product) for stored in results]
     measurements = [

@@ -166,13 +166,10 @@ class Supervisor:
 
     def _stalled(self, group: WorkerGroup, now: float) -> bool:
         """Whether the group leaves a ready job lying. It is rung once more before it is judged."""
-        quiet_for = 2.0 * float(app_settings.JOBS["HEARTBEAT_SECONDS"]) + READY_FOR
         last = group.last_sign()
-        if now - group.started < READY_FOR or (last is not None and time.time() - last < min(quiet_for, READY_FOR)):
-            self._suspected.pop(group.queue, None)
-            return False
-        busy = Job.objects.leased().filter(worker__endswith=f"/{group.token}")
-        if busy.exists() or not _waiting(group.queue).exists():
+        heard = last is not None and time.time() - last < READY_FOR
+        # Files and clocks first: the database is only asked about a group that has been quiet.
+        if heard or now - group.started < READY_FOR or self._busy_or_idle(group):
             self._suspected.pop(group.queue, None)
             return False
         since = self._suspected.get(group.queue)
@@ -181,6 +178,10 @@ class Supervisor:
             ring_missing(older_than=0.0)
             return False
         return now - since > SUSPICION
+
+    def _busy_or_idle(self, group: WorkerGroup) -> bool:
+        busy = Job.objects.leased().filter(worker__endswith=f"/{group.token}")
+        return busy.exists() or not _waiting(group.queue).exists()
 
     def _idle(self) -> bool:
         queues = [group.queue for group in self.groups]

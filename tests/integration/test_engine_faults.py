@@ -58,7 +58,8 @@ def test_kill_9_of_a_busy_worker(shop: Shop) -> None:
     assert 1 <= sum(line.count("lost") for line in outcomes) <= 2
 
 
-def test_job_that_kills_its_worker_fails_with_the_reason_and_others_go_on(shop: Shop) -> None:
+def test_job_that_kills_its_worker_fails_with_the_reason_and_others_go_on(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
     shop.submit(1, mode="kill")
     shop.submit(3)
     worker = shop.start_worker("--until-idle")
@@ -192,7 +193,8 @@ OrmQ.objects.create(key=Conf.CLUSTER_NAME, payload=payload, lock=timezone.now())
 """
 
 
-def test_worker_stopped_past_its_lease_writes_nothing_late(shop: Shop) -> None:
+def test_worker_stopped_past_its_lease_writes_nothing_late(sqlite_shop: Shop) -> None:
+    shop = sqlite_shop
     shop.env["SHOPGEN_TEST_WORKERS"] = "2"
     shop.submit(1, steps=30, pause=0.1, outputs=1)
     shop.start_worker()
