@@ -1,14 +1,16 @@
-"""What shopgen does when the shop's own rows change: a deleted product leaves a tombstone on its pictures."""
+"""What shopgen does when the shop's own rows change: a deleted product leaves a tombstone on its pictures, a deleted
+user leaves jobs that belong to nobody."""
 
 from __future__ import annotations
 
 import logging
 from typing import Any
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.signals import setting_changed
 from django.db import models
-from django.db.models.signals import post_delete
+from django.db.models.signals import post_delete, pre_delete
 from django.utils import timezone
 
 logger = logging.getLogger(__name__)
@@ -23,6 +25,7 @@ def register() -> None:
     be built is left to the system checks, which say what is wrong with it.
     """
     setting_changed.connect(_settings_changed, dispatch_uid="shopgen.signal_handlers.settings")
+    pre_delete.connect(_forget_keys, sender=settings.AUTH_USER_MODEL, dispatch_uid="shopgen.signal_handlers.user")
     _connect()
 
 
@@ -70,8 +73,26 @@ class _Tombstone:
         rows = ProductImage.objects.filter(
             catalogue=self.alias, object_pk=str(instance.pk), product_deleted_at__isnull=True
         )
-        rows.filter(product_label="").update(product_label=str(instance)[:255])
+        nameless = rows.filter(product_label="")
+        if nameless.exists():
+            nameless.update(product_label=_name_of(instance))
         rows.update(product_deleted_at=timezone.now())
+
+
+def _name_of(instance: models.Model) -> str:
+    """The product's own text; a ``__str__`` that fails on a row that is going must not stop its deletion."""
+    try:
+        return str(instance)[:255]
+    except Exception:
+        logger.warning("The deleted %s %s has no readable name.", instance._meta.label, instance.pk, exc_info=True)
+        return str(instance.pk)[:255]
+
+
+def _forget_keys(*, instance: models.Model, using: str, **kwargs: Any) -> None:
+    """Idempotency keys are unique per user; left behind by two users, the same key would belong to nobody twice."""
+    from .models import Job
+
+    Job.objects.using(using).filter(created_by=instance.pk).exclude(idempotency_key="").update(idempotency_key="")
 
 
 def _settings_changed(*, setting: str, **kwargs: object) -> None:

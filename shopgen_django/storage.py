@@ -11,7 +11,6 @@ from typing import IO
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage, storages
-from django.core.files.storage.handler import InvalidStorageError
 from django.utils.translation import gettext as _
 
 from .conf import app_settings
@@ -21,11 +20,13 @@ EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 
 
 def private_storage() -> Storage:
-    """The storage of ``SHOPGEN["STORAGE"]``, or a folder under ``SHOPGEN["ROOT"]`` with no public address."""
-    try:
-        return storages[app_settings.STORAGE]
-    except InvalidStorageError:
+    """The storage of ``SHOPGEN["STORAGE"]``, or a folder under ``SHOPGEN["ROOT"]`` with no public address.
+
+    Raises ``InvalidStorageError`` when the alias exists and its backend can't be used: files must not go elsewhere.
+    """
+    if app_settings.STORAGE not in storages.backends:
         return PrivateFileSystemStorage()
+    return storages[app_settings.STORAGE]
 
 
 class PrivateFileSystemStorage(FileSystemStorage):

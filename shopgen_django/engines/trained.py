@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ class TrainedGenerator(GeneratorEngine):
         super().__init__(CACHE=CACHE, **options)
         self._capacity = max(1, int(CACHE))
         self._loaded: OrderedDict[tuple[str, str], LoadedGenerator] = OrderedDict()
+        self._lock = threading.Lock()
 
     def generate(
         self, *, model: ModelLike, count: int, category: str | None, seed: int, truncation: float,
@@ -44,17 +46,19 @@ class TrainedGenerator(GeneratorEngine):
         from shopgen_django.ml.sample import load_generator
 
         key = (model.weights_sha256, device)
-        if key in self._loaded:
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-        generator = load_generator(model.folder, device=device, expected_sha256=model.weights_sha256)
-        self._loaded[key] = generator
-        while len(self._loaded) > self._capacity:
-            self._loaded.popitem(last=False)
-        return generator
+        with self._lock:  # threads of one process (ImmediateQueue) share the engine
+            if key in self._loaded:
+                self._loaded.move_to_end(key)
+                return self._loaded[key]
+            generator = load_generator(model.folder, device=device, expected_sha256=model.weights_sha256)
+            self._loaded[key] = generator
+            while len(self._loaded) > self._capacity:
+                self._loaded.popitem(last=False)
+            return generator
 
     def free(self) -> None:
-        self._loaded.clear()
+        with self._lock:
+            self._loaded.clear()
 
 
 def _seed_of(seed: int, index: int) -> int:

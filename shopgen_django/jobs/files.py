@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 FOLDERS = ("results", "sources")
 OUR_NAME = re.compile(
-    r"sources/[0-9a-f]{2}/\.?[0-9a-f]{64}-[0-9a-f]{8}\.[^/]+|results/[0-9a-f-]{36}/\d+/\.?\d{3,}-[0-9a-f]{64}\.[^/]+"
+    r"sources/[0-9a-f]{2}/\.?[0-9a-f]{64}-[0-9a-f]{8}\.[^/]+|results/[^/]+/\d+/\.?\d{3,}-[0-9a-f]{64}\.[^/]+"
 )
 """What our own files are called. A shop may lend us a storage that it uses itself: other files are none of ours."""
 _BATCH = 500

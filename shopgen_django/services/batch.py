@@ -17,7 +17,7 @@ from shopgen_django.exceptions import IdempotencyConflict, InvalidState, Shopgen
 from shopgen_django.models import ImageState, Job, ProductImage
 from shopgen_django.operations.registry import get_operation
 
-from .submit import Planned, plan_job, submit_job
+from .submit import Planned, keep_limits, plan_job, submit_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,12 +99,15 @@ def submit_batch(
             known = known_batch(user=user, idempotency_key=idempotency_key, request=request)
             if known is not None:
                 return batch, known, False
+        # Once for all: each count reads as many rows as jobs are waiting.
+        keep_limits(user if getattr(user, "pk", None) else None, adding=len(items))
         jobs = []
         for index, item in enumerate(items):
             job, _created = submit_job(
                 operation=operation, params=params, inputs=item.inputs, catalogue=item.catalogue,
                 object_pk=item.object_pk, user=user, batch=batch,
                 idempotency_key=f"batch:{digest}:{index}:{batch.hex}" if idempotency_key else "",
+                counted=True,
             )
             jobs.append(job)
     return batch, jobs, True

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from functools import partial
 from typing import IO, Any
 
+from django.core.files.storage import Storage
 from django.db import transaction
 from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
+from shopgen_django.exceptions import FileMissing, InvalidParameters, InvalidState, NotAllowed, ShopgenError
 from shopgen_django.models import DigitalSource, ImageKind, ProductImage
 from shopgen_django.storage import private_storage, save_bytes, source_name
+
+from .rows import gone, shows_person
+
+logger = logging.getLogger(__name__)
 
 
 def intake_limits() -> Any:
@@ -52,6 +59,7 @@ def import_picture(
     if key:
         alias = catalogue or "default"
         product = get_catalogue(alias).get(key)
+        key = product.pk  # one way of writing it: "07", or a UUID without hyphens, finds the product as well
         product_label, category = product.title, category or product.category
     try:
         limits = intake_limits()
@@ -63,9 +71,7 @@ def import_picture(
         raise InvalidParameters(
             f"{error.message} {error.hint}".strip(), code=error.code, fields={"file": [error.message]}
         ) from error
-    known = ProductImage.objects.sources().filter(
-        sha256=picture.sha256, catalogue=alias, object_pk=key
-    ).first()
+    known = _known_source(picture.sha256, alias, key, user)
     if known is not None and private_storage().exists(str(known.file.name)):
         return known
     name = save_bytes(source_name(picture.sha256, picture.format), picture.data)
@@ -73,7 +79,8 @@ def import_picture(
         kind=ImageKind.SOURCE, catalogue=alias, object_pk=key, product_label=product_label[:255],
         category=category[:100], file=name, sha256=picture.sha256, format=picture.format,
         width=picture.width, height=picture.height, bytes=len(picture.data), alt_text=alt_text[:500],
-        digital_source=digital_source or _stated_source(picture.inspection.digital_source_type), created_by=user if getattr(user, "pk", None) else None,
+        digital_source=digital_source or _stated_source(picture.inspection.digital_source_type),
+        created_by=user if getattr(user, "pk", None) else None,
         content_type=_content_type(alias) if key else None,
     )
     try:
@@ -88,36 +95,84 @@ def import_picture(
 def import_from_catalogue(
     *, catalogue: str = "default", object_pk: object, user: Any = None
 ) -> list[ProductImage]:
-    """The product's pictures in the shop as source rows (each stored once, however often it is called)."""
+    """The product's pictures in the shop as source rows (each stored once, however often it is called).
+
+    One that can't be read or is refused does not keep the others out: they are imported first, then its error is
+    raised. Raises what :func:`import_picture` raises, FileMissing.
+    """
     adapter = get_catalogue(catalogue)
     images = []
+    first_problem: ShopgenError | None = None
     for picture in adapter.pictures(str(object_pk)):
-        with adapter.open_picture(str(object_pk), picture.key) as handle:
-            images.append(
-                import_picture(
-                    source=handle, catalogue=catalogue, object_pk=object_pk, alt_text=picture.alt_text, user=user
+        try:
+            with adapter.open_picture(str(object_pk), picture.key) as handle:
+                images.append(
+                    import_picture(
+                        source=handle, catalogue=catalogue, object_pk=object_pk, alt_text=picture.alt_text, user=user
+                    )
                 )
-            )
+        except (InvalidParameters, FileMissing) as error:
+            first_problem = first_problem or error
+    if first_problem is not None:
+        raise first_problem
     return images
 
 
 def delete_image(*, image: ProductImage, user: Any = None) -> None:
     """Delete a picture's row and file.
 
-    Raises NotAllowed; InvalidState while it stands in the shop or a job names it as an input.
+    What was made from a picture that shows a person stays marked as showing one.
+
+    Raises NotAllowed; InvalidState while it stands in the shop or a job names it as an input; NotFound when somebody
+    else was faster.
     """
     if user is not None and not user.has_perm("shopgen.delete_productimage"):
         raise NotAllowed(_("You may not delete pictures."))
-    storage, name = image.file.storage, str(image.file.name)
     try:
         with transaction.atomic():
             image.publications.filter(withdrawn_at__isnull=False).delete()
-            image.delete()
-            transaction.on_commit(lambda: storage.delete(name))
+            if not remove_row(image):
+                raise gone(image)
     except ProtectedError as error:
         raise InvalidState(
             _("The picture can't be deleted: it stands in the shop (take it back first) or a job uses it as an input.")
         ) from error
+
+
+def remove_row(image: ProductImage, *, state: str | None = None) -> bool:
+    """Delete the row, and its file after the commit; False when it is gone (or no longer in ``state``).
+
+    Call it inside a transaction. Row first, file after the commit: a crash between leaves a file that the sweep finds,
+    never a row without one. Raises ProtectedError.
+    """
+    rows = ProductImage.objects.filter(pk=image.pk)
+    # Locked before Django looks for what protects it: a publication or job that is just being written is waited for.
+    row = (rows if state is None else rows.filter(state=state)).select_for_update().first()
+    if row is None:
+        return False
+    storage, name = row.file.storage, str(row.file.name)
+    if shows_person(row):
+        # The lineage through this row ends with it; what it told about the pictures made from it must not.
+        row.children.filter(published_at__isnull=True).update(personal=True)
+    row.delete()
+    transaction.on_commit(partial(_delete_file, storage, name), robust=True)
+    return True
+
+
+def _delete_file(storage: Storage, name: str) -> None:
+    try:
+        storage.delete(name)
+    except OSError:
+        logger.warning("The file %s could not be removed; the sweep of the files tries again.", name, exc_info=True)
+
+
+def _known_source(sha256: str, alias: str, key: str, user: Any) -> ProductImage | None:
+    """The same picture of the same product, unless it belongs to a product that was deleted, or to somebody whose
+    pictures this user may not see."""
+    rows = ProductImage.objects.sources().filter(
+        sha256=sha256, catalogue=alias, object_pk=key, product_deleted_at__isnull=True
+    )
+    return (rows if user is None else rows & ProductImage.objects.visible_to(user)).order_by("created_at", "id").first()
 
 
 def _stated_source(stated: str) -> str:

@@ -17,6 +17,8 @@ from django.utils.translation import gettext as _
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
 from shopgen_django.models import ModelVersion, TrainingRun
 
+from .figures import finite
+
 WEIGHTS, DESCRIPTION, MANIFEST = "model.safetensors", "model.json", "dataset.json"
 
 
@@ -34,9 +36,16 @@ def register_version(
 ) -> ModelVersion:
     """Record a trainer's output folder as the next version of ``name``.
 
-    The weights are hashed now and checked before every load. Raises InvalidParameters when the folder holds no model.
+    The weights are hashed now and checked before every load. Raises InvalidParameters when the folder holds no model
+    or a text is too long; with ``activate`` also what :func:`activate_version` raises.
     """
     folder = Path(folder).resolve()
+    for field, text in (("name", name), ("purpose", purpose), ("category", category), ("folder", str(folder)),
+                        ("licence", licence)):
+        limit = getattr(ModelVersion._meta.get_field(field), "max_length", None)
+        if limit is not None and len(text) > limit:
+            message = _("At most %(limit)d characters.") % {"limit": limit}
+            raise InvalidParameters(f"{field}: {message}", fields={field: [message]})
     weights, description = folder / WEIGHTS, folder / DESCRIPTION
     for path in (weights, description):
         if not path.is_file():
@@ -44,7 +53,7 @@ def register_version(
                 _("%(folder)s holds no trained model: %(file)s is missing.")
                 % {"folder": folder, "file": path.name}
             )
-    config = json.loads(description.read_text(encoding="utf-8"))
+    config = _described(description)
     manifest = folder / MANIFEST
     values = {
         "purpose": purpose,
@@ -53,7 +62,7 @@ def register_version(
         "weights_sha256": _sha256(weights),
         "weights_bytes": weights.stat().st_size,
         "config": config,
-        "metrics": metrics or {},
+        "metrics": finite(metrics or {}),
         "manifest_sha256": _sha256(manifest) if manifest.is_file() else "",
         "photos": run.photos if run else int(config.get("photos") or 0),
         "licence": licence,
@@ -65,7 +74,7 @@ def register_version(
         name=name, weights_sha256=values["weights_sha256"], folder=str(folder)
     ).first()
     row = known or _next_version(name, values)
-    return activate_version(version=row) if activate else row
+    return activate_version(version=row, user=user) if activate else row
 
 
 def activate_version(*, version: ModelVersion, user: Any = None) -> ModelVersion:
@@ -102,6 +111,18 @@ def verify_version(*, version: ModelVersion) -> None:
             % {"name": version},
             code="weights_changed",
         )
+
+
+def _described(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InvalidParameters(
+            _("%(file)s is not valid JSON: %(why)s") % {"file": path, "why": error}
+        ) from error
+    if not isinstance(config, dict):
+        raise InvalidParameters(_("%(file)s does not describe a model.") % {"file": path})
+    return dict(finite(config))
 
 
 def _next_version(name: str, values: dict[str, Any]) -> ModelVersion:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from shopgen_django.exceptions import (
     InvalidParameters,
     InvalidState,
     NotAllowed,
+    NotFound,
     ProductNotFound,
     PublishError,
     ShopgenError,
@@ -32,6 +33,8 @@ from shopgen_django.exceptions import (
 from shopgen_django.models import ImageState, ProductImage, Publication
 from shopgen_django.signals import image_published, image_withdrawn
 from shopgen_django.storage import EXTENSIONS, read_image
+
+from .rows import reload_image, shows_person
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +47,14 @@ def publish_image(*, image: ProductImage, user: Any, placement: str = "main") ->
     fails, the picture stays approved and no file of ours stays behind.
 
     Raises NotAllowed, InvalidParameters, InvalidState (not approved, or somebody else was faster), ProductNotFound (the
-    product was deleted), FileMissing, StorageFull, PublishError (shows a person, has no product, or the shop refused).
+    product was deleted), NotFound (the picture was), FileMissing, StorageFull, PublishError (shows a person, has no
+    product, or the shop refused).
     """
     _need(user, "publish_productimage", _("You may not publish pictures."))
     if placement not in PLACEMENTS:
         text = _("Choose one of: %(names)s.") % {"names": ", ".join(PLACEMENTS)}
         raise InvalidParameters(text, fields={"placement": [text]})
-    image.refresh_from_db()
+    reload_image(image)
     _refuse_unpublishable(image)
     catalogue = _catalogue(image.catalogue)
     content = read_image(image)
@@ -71,9 +75,10 @@ def publish_image(*, image: ProductImage, user: Any, placement: str = "main") ->
     except BaseException:
         if receipt is not None:
             _discard(catalogue, receipt)
-        image.refresh_from_db()
+        with suppress(NotFound):
+            reload_image(image)
         raise
-    image.refresh_from_db()
+    reload_image(image)
     return publication
 
 
@@ -88,7 +93,7 @@ def withdraw_image(*, image: ProductImage, user: Any, note: str = "") -> Publica
     _need(user, "withdraw_productimage", _("You may not take pictures back."))
     publication = Publication.objects.filter(image=image, withdrawn_at__isnull=True).first()
     if publication is None:
-        image.refresh_from_db()
+        reload_image(image)
         raise _not_published(image)
     catalogue = _catalogue(publication.catalogue)
     try:
@@ -126,7 +131,7 @@ def _person(user: Any) -> Any:
 def _refuse_unpublishable(image: ProductImage) -> None:
     if image.state != ImageState.APPROVED:
         raise _not_approved(image)
-    if _shows_person(image):
+    if shows_person(image):
         raise PublishError(
             _("The picture shows a person, or was made from one that does; such pictures are never published."),
             code="personal_picture",
@@ -137,20 +142,6 @@ def _refuse_unpublishable(image: ProductImage) -> None:
         )
     if image.product_deleted_at is not None:
         raise _deleted(image)
-
-
-def _shows_person(image: ProductImage) -> bool:
-    """Whether the picture or any picture that it was made from, however far back, shows a person."""
-    if image.personal:
-        return True
-    seen = frontier = {image.pk}
-    while frontier:
-        parents = dict(ProductImage.objects.filter(children__in=frontier).values_list("pk", "personal"))
-        if any(parents.values()):
-            return True
-        frontier = set(parents) - seen
-        seen = seen | frontier
-    return False
 
 
 def _not_approved(image: ProductImage) -> InvalidState:
@@ -212,7 +203,7 @@ def _to_published(image: ProductImage) -> None:
     ).update(state=ImageState.PUBLISHED, published_at=Now(), updated_at=Now())
     if changed:
         return
-    image.refresh_from_db()
+    reload_image(image)
     if image.product_deleted_at is not None:
         raise _deleted(image)
     raise _not_approved(image)

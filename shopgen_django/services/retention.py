@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,7 +24,7 @@ from shopgen_django.models import (
     UnreadableMessage,
 )
 
-logger = logging.getLogger(__name__)
+from .images import remove_row
 
 BATCH = 500
 
@@ -120,18 +119,9 @@ def _one_by_one(images: models.QuerySet[ProductImage]) -> Iterator[ProductImage]
 
 
 def _delete_image(image: ProductImage) -> int:
-    """Row first, file after the commit: a crash between leaves a file that the sweep finds, never a row without one."""
-    storage, name = image.file.storage, str(image.file.name)
     try:
         with transaction.atomic():
-            # Locked and looked at once more: somebody may have approved it since.
-            rows = ProductImage.objects.filter(pk=image.pk, state=ImageState.REJECTED)
-            if not rows.delete()[0]:
-                return 0
+            # Looked at once more under a lock: somebody may have sent it to review again.
+            return int(remove_row(image, state=ImageState.REJECTED))
     except ProtectedError:
         return 0
-    try:
-        storage.delete(name)
-    except OSError:
-        logger.warning("The file %s could not be removed; the sweep of the files tries again.", name, exc_info=True)
-    return 1

@@ -12,6 +12,8 @@ from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
 from shopgen_django.models import ImageState, ProductImage, Review, ReviewDecision
 
+from .rows import reload_image
+
 
 def _need(user: Any) -> None:
     if user is not None and not user.has_perm("shopgen.review_productimage"):
@@ -24,7 +26,7 @@ def send_to_review(*, image: ProductImage, user: Any = None) -> ProductImage:
     changed = ProductImage.objects.filter(
         pk=image.pk, state__in=(ImageState.DRAFT, ImageState.REJECTED, ImageState.WITHDRAWN)
     ).update(state=ImageState.IN_REVIEW, approved_at=None, updated_at=Now())
-    image.refresh_from_db()
+    reload_image(image)
     if not changed:
         raise InvalidState(
             _("The picture is %(state)s and can't be sent to review.") % {"state": image.get_state_display()}
@@ -66,7 +68,7 @@ def _decide(image: ProductImage, user: Any, decision: str, reason: str) -> Produ
                 image=image, decision=decision, reason=reason.strip()[:500],
                 reviewer=user if getattr(user, "pk", None) else None,
             )
-    image.refresh_from_db()
+    reload_image(image)
     if not changed:
         raise InvalidState(
             _("The picture is %(state)s; only pictures that wait for review can be decided on.")

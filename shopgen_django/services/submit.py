@@ -23,6 +23,7 @@ from shopgen_django.exceptions import (
     LimitExceeded,
     ModelUnavailable,
     NotAllowed,
+    NotFound,
 )
 from shopgen_django.jobs.queue import get_queue
 from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVersion, ProductImage
@@ -69,7 +70,12 @@ def plan_job(
     Raises InvalidParameters, NotFound (operation, product), ModelUnavailable.
     """
     chosen = get_operation(operation)
-    parsed = chosen.clean(chosen.Parameters.parse(params))
+    return _plan(chosen, chosen.clean(chosen.Parameters.parse(params)), inputs, catalogue, object_pk)
+
+
+def _plan(
+    chosen: Operation, parsed: dict[str, Any], inputs: Sequence[ProductImage], catalogue: str, object_pk: object
+) -> Planned:
     _check_inputs(chosen, inputs)
     target = _target(catalogue, str(object_pk) if object_pk != "" else "", inputs)
     model = _model_for(chosen, parsed, target)
@@ -91,28 +97,33 @@ def submit_job(
     idempotency_key: str = "",
     priority: int = 0,
     batch: uuid.UUID | None = None,
+    counted: bool = False,
 ) -> tuple[Job, bool]:
     """Queue one job; returns it and whether it is new.
 
-    The same ``idempotency_key`` of the same user with the same request gives the job that was made before.
+    The same ``idempotency_key`` of the same user with the same request gives the job that was made before, also when
+    the request could not be served any more (its product or model is gone). ``counted``: the caller has called
+    :func:`keep_limits` in this transaction.
 
     Raises what :func:`plan_job` raises, IdempotencyConflict for the same key with another request,
     LimitExceeded when too many jobs wait.
     """
     if user is not None and not user.has_perm("shopgen.submit_job"):
         raise NotAllowed(_("You may not queue jobs."))
-    planned = plan_job(
-        operation=operation, params=params, inputs=inputs, catalogue=catalogue, object_pk=object_pk
-    )
+    _check_row_values(idempotency_key, priority)
+    chosen = get_operation(operation)
+    parsed = chosen.clean(chosen.Parameters.parse(params))
     owner = user if getattr(user, "pk", None) else None
-    digest = _request_digest(planned, params)
+    digest = _request_digest(chosen, parsed, inputs, catalogue, object_pk, priority)
     if idempotency_key:
         known = _known_job(owner, idempotency_key, digest)
         if known is not None:
             return known, False
+    planned = _plan(chosen, parsed, inputs, catalogue, object_pk)
     try:
         with transaction.atomic():
-            _keep_limits(owner)
+            if not counted:
+                keep_limits(owner)
             job = _write_job(planned, owner, idempotency_key, digest, priority, batch)
             ring(job)
     except IntegrityError:
@@ -155,8 +166,9 @@ def _target(catalogue: str, object_pk: str, inputs: Sequence[ProductImage]) -> T
     if object_pk:
         alias = catalogue or "default"
         product = get_catalogue(alias).get(object_pk)
+        # The product's own way of writing its key: "07", or a UUID without hyphens, finds it as well.
         return Target(
-            catalogue=alias, object_pk=object_pk, label=product.title[:255], category=product.category[:100]
+            catalogue=alias, object_pk=product.pk, label=product.title[:255], category=product.category[:100]
         )
     if inputs:
         first = inputs[0]
@@ -189,13 +201,28 @@ def _model_for(operation: Operation, params: Mapping[str, Any], target: Target) 
     return model
 
 
-def _request_digest(planned: Planned, given: Mapping[str, Any] | None) -> str:
+def _check_row_values(idempotency_key: str, priority: int) -> None:
+    if len(idempotency_key) > 255 or not idempotency_key.isprintable():
+        text = _("An idempotency key has at most 255 characters, all of them printable.")
+        raise InvalidParameters(text, fields={"idempotency_key": [text]})
+    if not -32768 <= priority <= 32767:
+        text = _("The priority must be between -32768 and 32767.")
+        raise InvalidParameters(text, fields={"priority": [text]})
+
+
+def _request_digest(
+    operation: Operation, params: Mapping[str, Any], inputs: Sequence[ProductImage], catalogue: str, object_pk: object,
+    priority: int,
+) -> str:
+    """All that makes two requests different, as they were given: what they refer to may have changed since."""
+    key = str(object_pk)
     body = {
-        "operation": planned.operation.name,
-        "params": planned.params,
-        "inputs": [str(image.pk) for image in planned.inputs],
-        "catalogue": planned.target.catalogue,
-        "object_pk": planned.target.object_pk,
+        "operation": operation.name,
+        "params": params,
+        "inputs": [str(image.pk) for image in inputs],
+        "catalogue": (catalogue or "default") if key else "",
+        "object_pk": key,
+        "priority": priority,
     }
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 
@@ -209,29 +236,43 @@ def _known_job(owner: Any, key: str, digest: str) -> Job | None:
     return job
 
 
-def _keep_limits(owner: Any) -> None:
-    """Refuse when too many jobs wait; counted under a lock, so that the cap can't be overshot."""
+def keep_limits(owner: Any, *, adding: int = 1) -> None:
+    """Refuse (LimitExceeded) when ``adding`` jobs would be too many; call it in the transaction that writes them.
+
+    Counted under a lock, so that the cap can't be overshot.
+    """
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LIMIT_LOCK])
     limits = app_settings.LIMITS
-    if Job.objects.active().count() >= limits["QUEUED_JOBS"]:
+    if Job.objects.active().count() + adding > limits["QUEUED_JOBS"]:
         raise LimitExceeded(_("Too many jobs are waiting. Try again in a while."), retry_after=60)
     if owner is not None:
         mine = Job.objects.active().filter(created_by=owner).count()
-        if mine >= limits["ACTIVE_JOBS_PER_USER"]:
+        if mine + adding > limits["ACTIVE_JOBS_PER_USER"]:
             raise LimitExceeded(
                 _("You have %(count)d jobs waiting or running; wait until some have finished.") % {"count": mine},
                 retry_after=30,
             )
 
 
+def _hold_inputs(inputs: Sequence[ProductImage]) -> None:
+    """Look at the inputs once more, locked until the job names them: they may have been deleted or rejected since."""
+    if not inputs:
+        return
+    keys = {image.pk for image in inputs}
+    rows = ProductImage.objects.filter(pk__in=keys).order_by("pk").select_for_update()
+    states = dict(rows.values_list("pk", "state"))
+    if len(states) < len(keys):
+        raise NotFound(_("An input picture has been deleted meanwhile."), code="image_deleted")
+    if ImageState.REJECTED in states.values():
+        raise InvalidState(_("A rejected picture can't be used as an input."))
+
+
 def _write_job(
     planned: Planned, owner: Any, key: str, digest: str, priority: int, batch: uuid.UUID | None
 ) -> Job:
-    for image in planned.inputs:
-        if image.state == ImageState.REJECTED:
-            raise InvalidState(_("A rejected picture can't be used as an input."))
+    _hold_inputs(planned.inputs)
     operation = planned.operation
     job = Job(
         operation=operation.name,

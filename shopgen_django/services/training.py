@@ -27,6 +27,8 @@ from shopgen_django.ml.sources import UNCATEGORISED
 from shopgen_django.models import MetricPoint, ProductImage, TrainingRun
 from shopgen_django.models.choices import ImageKind, RunState
 
+from .figures import finite
+
 if TYPE_CHECKING:
     from shopgen_django.ml.loop import RunInfo, Tick
 
@@ -144,8 +146,8 @@ def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None)
         "name": name,
         "state": RunState.RUNNING,
         "category": category,
-        "config": config,
-        "dataset": {**dataset, "skipped": dataset.get("skipped", [])[:50]},
+        "config": finite(config),
+        "dataset": finite({**dataset, "skipped": dataset.get("skipped", [])[:50]}),
         "photos": int(info.dataset["count"]),
         "images_seen": info.resumed_at,
         "images_total": info.config.images_seen,
@@ -173,7 +175,7 @@ def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None)
 
 def record_tick(*, run: TrainingRun, tick: Tick, point: bool) -> None:
     """Figures of a tick and a sign of life; with ``point`` also a row of the curve."""
-    values = tick.as_dict()
+    values = finite(tick.as_dict())
     with transaction.atomic():
         TrainingRun.objects.filter(pk=run.pk).update(
             images_seen=tick.images_seen,

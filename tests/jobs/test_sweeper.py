@@ -131,6 +131,17 @@ def test_files_without_a_row_go_when_they_are_old(settings: Any) -> None:
     assert sweep_files() == 0
 
 
+def test_files_that_are_not_ours_are_never_swept() -> None:
+    """A shop may have its own results/ or sources/ in the storage that it lends us."""
+    names = ["results/2026/report.pdf", "sources/logo.png", "sources/ab/logo.png", f"results/{'a' * 64}.png"]
+    storage = private_storage()
+    for name in names:
+        save_bytes(name, b"the shop's own")
+        os.utime(storage.path(name), (0, 0))
+    assert sweep_files() == 0
+    assert all(storage.exists(name) for name in names)
+
+
 def test_files_of_an_attempt_stay_when_rows_point_to_them() -> None:
     job = make_job()
     kept = save_bytes(result_name(job.pk, 1, 0, "d" * 64, "PNG"), b"x")
@@ -241,7 +252,7 @@ def test_health_command() -> None:
     assert '"ok": true' in out.getvalue()
 
 
-def test_retention(settings: Any) -> None:
+def test_retention(settings: Any, django_capture_on_commit_callbacks: Any) -> None:
     long_ago = timezone.now() - timedelta(days=40)
     finished = make_job(state="succeeded", finished_at=long_ago)
     make_job(state="succeeded", finished_at=timezone.now())
@@ -260,7 +271,8 @@ def test_retention(settings: Any) -> None:
     call_command("shopgen_retention", "--dry-run", stdout=out)
     assert "Would remove 1 jobs, 2 rejected pictures, 1 training figures, 0 unreadable messages." in out.getvalue()
     assert Job.objects.filter(pk=finished.pk).exists()
-    removed = apply_retention()
+    with django_capture_on_commit_callbacks(execute=True):
+        removed = apply_retention()
     assert (removed.jobs, removed.images, removed.metric_points, removed.messages) == (1, 1, 1, 0)
     assert not private_storage().exists(str(rejected.file.name))
     assert private_storage().exists(str(used.file.name)), "a job was made from it"

@@ -25,7 +25,7 @@ from shopgen_django.models import DigitalSource, ImageKind, ImageState, Job, Job
 from shopgen_django.services.images import delete_image, import_from_catalogue, import_picture
 from shopgen_django.storage import private_storage, read_image
 from tests.factories import make_image, make_user, picture, picture_bytes
-from tests.testshop.models import Category, Product
+from tests.testshop.models import Category, Garment, GarmentPhoto, Product
 
 pytestmark = pytest.mark.django_db
 
@@ -123,3 +123,41 @@ def test_a_picture_that_a_job_uses_or_that_is_published_stays(django_capture_on_
             delete_image(image=kept)
         assert ProductImage.objects.filter(pk=kept.pk).exists()
         assert private_storage().exists(str(kept.file.name))
+
+
+def test_one_picture_that_cannot_be_read_keeps_no_other_out(settings: Any) -> None:
+    settings.SHOPGEN = {
+        **settings.SHOPGEN, "CATALOGUES": {"default": {"OPTIONS": {"MODEL": "testshop.Garment"}}},
+    }
+    garment = Garment.objects.create(title="Coat")
+    for position, content in enumerate((b"GIF89a and more", picture_bytes(), picture_bytes(colour="#aa3333"))):
+        photo = GarmentPhoto(garment=garment, position=position)
+        photo.photo.save(f"{position}.png", ContentFile(content))
+    with pytest.raises(InvalidParameters, match="GIF"):
+        import_from_catalogue(object_pk=garment.pk)
+    assert ProductImage.objects.count() == 2
+    written = str(garment.pk).replace("-", "").upper()
+    again = import_picture(source=picture_bytes(), catalogue="default", object_pk=written)
+    assert again.object_pk == str(garment.pk), "a key is stored as the product writes it"
+    assert ProductImage.objects.count() == 2
+
+
+def test_the_same_picture_of_somebody_else_is_not_handed_out() -> None:
+    anna, bert = make_user("anna", "add_productimage"), make_user("bert", "add_productimage")
+    hers, his = (import_picture(source=picture_bytes(), user=user) for user in (anna, bert))
+    assert hers != his
+    assert his.created_by == bert
+    assert import_picture(source=picture_bytes(), user=anna) == hers
+    editor = make_user("editor", "add_productimage", "view_productimage")
+    assert import_picture(source=picture_bytes(), user=editor) == hers
+
+
+def test_a_product_that_came_back_under_its_old_key_gets_its_photo_anew() -> None:
+    product = Product.objects.create(name="Coat")
+    key = product.pk
+    first = import_picture(source=picture_bytes(), object_pk=key)
+    product.delete()
+    Product.objects.create(pk=key, name="Coat")
+    second = import_picture(source=picture_bytes(), object_pk=key)
+    assert second != first
+    assert second.has_product

@@ -70,3 +70,20 @@ def test_activation_needs_its_permission(folder: Path) -> None:
     with pytest.raises(NotAllowed):
         activate_version(version=version, user=make_user("nobody"))
     assert activate_version(version=version, user=make_user("ml", "activate_modelversion")).is_active
+
+
+def test_figures_of_a_run_that_diverged_are_stored_without_nan(folder: Path) -> None:
+    (folder / "model.json").write_text('{"categories": [], "loss": NaN}')
+    figures = {"kid": float("nan"), "steps": [1.5, float("inf")]}
+    version = register_version(folder=folder, name="clothes", metrics=figures)
+    version.refresh_from_db()
+    assert version.metrics == {"kid": None, "steps": [1.5, None]}
+    assert version.config["loss"] is None
+
+
+def test_a_description_that_is_no_json_and_a_name_too_long_are_told(folder: Path) -> None:
+    with pytest.raises(InvalidParameters, match="name"):
+        register_version(folder=folder, name="n" * 101)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(InvalidParameters, match="JSON"):
+        register_version(folder=folder, name="clothes")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from shopgen_django.exceptions import (
     IdempotencyConflict,
@@ -22,6 +23,7 @@ from shopgen_django.exceptions import (
 )
 from shopgen_django.jobs.queues.dummy import DummyQueue
 from shopgen_django.models import Job, JobState, ModelVersion
+from shopgen_django.services.batch import BatchItem, submit_batch
 from shopgen_django.services.jobs import cancel_job, retry_job
 from shopgen_django.services.models import register_version
 from shopgen_django.services.submit import plan_job, submit_job
@@ -186,3 +188,51 @@ def test_a_finished_job_cannot_be_cancelled(model: ModelVersion) -> None:
     Job.objects.filter(pk=job.pk).update(state="succeeded", finished_at=job.created_at)
     with pytest.raises(InvalidState):
         cancel_job(job=job)
+
+
+def test_the_same_key_gives_the_same_job_when_product_and_model_are_gone(model: ModelVersion) -> None:
+    product = Product.objects.create(name="Dress")
+    request: dict[str, Any] = {"operation": "generate", "object_pk": product.pk, "idempotency_key": "k"}
+    job, created = submit_job(**request)
+    product.delete()
+    ModelVersion.objects.update(is_active=False)
+    assert created
+    assert submit_job(**request) == (job, False)
+
+
+def test_another_priority_is_another_request(model: ModelVersion) -> None:
+    submit_job(operation="generate", idempotency_key="k")
+    with pytest.raises(IdempotencyConflict):
+        submit_job(operation="generate", idempotency_key="k", priority=5)
+
+
+def test_values_that_no_column_holds_are_refused_in_words(model: ModelVersion) -> None:
+    with pytest.raises(InvalidParameters) as caught:
+        submit_job(operation="generate", idempotency_key="k" * 256)
+    assert "idempotency_key" in caught.value.fields
+    with pytest.raises(InvalidParameters):
+        submit_job(operation="generate", idempotency_key="k\x00")
+    with pytest.raises(InvalidParameters) as caught:
+        submit_job(operation="generate", priority=40_000)
+    assert "priority" in caught.value.fields
+
+
+def test_a_key_is_stored_as_the_product_writes_it(model: ModelVersion) -> None:
+    product = Product.objects.create(name="Dress")
+    job, _created = submit_job(operation="generate", object_pk=f"0{product.pk}")
+    assert job.object_pk == str(product.pk), "else its tombstone and lists would miss it"
+
+
+def test_a_batch_counts_waiting_jobs_once_and_keeps_the_limit(
+    model: ModelVersion, settings: Any
+) -> None:
+    settings.SHOPGEN = {**settings.SHOPGEN, "LIMITS": {"ACTIVE_JOBS_PER_USER": 6}}
+    user = make_user("anna", "submit_job")
+    items = [BatchItem(name=str(number)) for number in range(5)]
+    with CaptureQueriesContext(connection) as queries:
+        submit_batch(operation="generate", params=None, items=items, user=user)
+    assert len([query for query in queries if "COUNT(*)" in query["sql"]]) <= 2
+    with pytest.raises(LimitExceeded):
+        submit_batch(operation="generate", params=None, items=items[:2], user=user)
+    assert Job.objects.count() == 5, "all or none"
+    submit_batch(operation="generate", params=None, items=items[:1], user=user)
