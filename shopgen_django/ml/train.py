@@ -60,7 +60,7 @@ def set_thread_policy() -> None:
     """Let waiting OpenMP threads sleep; must run before PyTorch is imported.
 
     The default is to spin, and on a machine that does anything else at the same time spinning threads take the
-    cores from the working ones: twice the time with one busy neighbour, measured; alone it costs nothing.
+    cores from the working ones: a quarter of a step's time beside one busy neighbour, measured; alone it costs nothing.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
