@@ -207,7 +207,7 @@ def waiting_rows(request: HttpRequest) -> QuerySet[ProductImage]:
     """Pictures that wait, the oldest first, narrowed down as the address says."""
     filters = _filters(request)
     keys = chosen_keys([filters["job"]]) if "job" in filters else []
-    rows = ProductImage.objects.waiting()
+    rows = ProductImage.objects.waiting().select_related("model_version")
     if "job" in filters:
         rows = rows.filter(job__in=keys)
     return rows.filter(**{name: value for name, value in filters.items() if name != "job"})
