@@ -20,7 +20,7 @@ from shopgen_django.operations.registry import get_operation
 
 PACKAGE = Path(__file__).resolve().parent.parent / "shopgen_django"
 MESSAGES = PACKAGE / "locale" / "zh_Hans" / "LC_MESSAGES"
-PLACEHOLDER = re.compile(r"%\((\w+)\)(?:\.\d+)?[sdf]|\{(\w*)\}")
+PLACEHOLDER = re.compile(r"%\((\w+)\)(?:\.\d+)?[sdfr]|\{(\w*)\}")
 HTML = re.compile(r"</?\w+[^>]*>")
 
 
