@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.integration
 @pytest.mark.postgres
 def test_publishing_holds_on_postgresql(postgres_dsn: str, tmp_path: Path) -> None:
-    files = [f"tests/services/{name}.py" for name in ("test_publishing", "test_publishing_races", "test_deletions", "test_submit")]
+    names = ("test_publishing", "test_publishing_races", "test_deletions", "test_submit")
+    files = [f"tests/services/{name}.py" for name in names]
     files.append("tests/catalogues/test_generic_contract.py")
     command = [sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'pg'}"]
     environment = {**os.environ, "SHOPGEN_TEST_POSTGRES": postgres_dsn, "OMP_NUM_THREADS": "1"}
