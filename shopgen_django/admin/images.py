@@ -9,7 +9,8 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
@@ -168,6 +169,13 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
             "publications": publications.filter(image=image),
             "lineage": lineage_of(image),
         }
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except ShopgenError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(reverse("admin:shopgen_productimage_change", args=[object_id]))
 
     def delete_model(self, request: HttpRequest, obj: ProductImage) -> None:
         delete_image(image=obj, user=request.user)

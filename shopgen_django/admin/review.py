@@ -10,7 +10,13 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBadRequest,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -30,6 +36,7 @@ from .status import MAX_COUNT, counted
 from .verbs import VERBS
 
 GRID = 24
+VERDICTS = ("approve", "reject")
 TINY = 160
 """Pictures up to this side are shown less enlarged: blown up they tell nothing."""
 FILTERS = ("category", "operation", "job")
@@ -101,6 +108,8 @@ class ReviewAdmin(ReadOnlyAdmin):
             return HttpResponseRedirect(desk_url(request))
         _before, after = neighbours(waiting_rows(request), image)
         verdict = request.POST.get("verdict", "")
+        if verdict not in VERDICTS:
+            return HttpResponseBadRequest()
         form = RejectForm(request.POST)
         if verdict == "reject" and not form.is_valid():
             return self.desk(request, form, image)
@@ -117,7 +126,7 @@ class ReviewAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(desk_url(request, after))
 
     def _decide(self, request: HttpRequest, image: ProductImage, verdict: str, reason: str) -> None:
-        verb = VERBS["reject" if verdict == "reject" else "approve"]
+        verb = VERBS[verdict]
         if verdict == "reject":
             reject(image=image, user=request.user, reason=reason)
             told = _("Rejected: %(picture)s (%(reason)s)") % {"picture": image, "reason": reason}
@@ -140,7 +149,9 @@ class ReviewAdmin(ReadOnlyAdmin):
         form, chosen, problems = RejectForm(), set(), {}
         if request.method == "POST":
             keys = chosen_keys(request.POST.getlist("pk"))[:GRID]
-            verdict = "reject" if request.POST.get("verdict") == "reject" else "approve"
+            verdict = request.POST.get("verdict", "")
+            if verdict not in VERDICTS:
+                return HttpResponseBadRequest()
             if verdict == "reject":
                 form = RejectForm(request.POST)
             if not keys:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from io import BytesIO
 
 from django.core.files.storage import Storage
+from django.db import transaction
 from django.http import HttpResponse
 from django.utils.translation import gettext as _
 
-from shopgen_django.exceptions import FileMissing, ShopgenError
+from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import ProductImage
 from shopgen_django.storage import private_storage, read_image, save_bytes
 
@@ -28,7 +30,7 @@ def thumbnail(image: ProductImage, size: str) -> bytes:
     Raises FileMissing when the stored file is gone or was changed.
     """
     storage = private_storage()
-    name = f"thumbnails/{image.sha256[:2]}/{image.sha256}-{size}.webp"
+    name = _name(image.sha256, size)
     kept = _read(storage, name)
     if kept is None:
         kept = shrink(read_image(image), SIZES[size])
@@ -67,6 +69,23 @@ def picture_response(content: bytes, *, content_type: str = "image/webp", second
     return response
 
 
+def forget_thumbnails(*, instance: ProductImage, using: str, **kwargs: object) -> None:
+    """Receiver of ``post_delete``: the small versions go with the picture, once no other row has its content."""
+    transaction.on_commit(partial(_remove, instance.sha256), using=using)
+
+
+def _remove(sha256: str) -> None:
+    if ProductImage.objects.filter(sha256=sha256).exists():
+        return
+    storage = private_storage()
+    for size in SIZES:
+        storage.delete(_name(sha256, size))
+
+
+def _name(sha256: str, size: str) -> str:
+    return f"thumbnails/{sha256[:2]}/{sha256}-{size}.webp"
+
+
 def _read(storage: Storage, name: str) -> bytes | None:
     try:
         with storage.open(name, "rb") as handle:
@@ -75,4 +94,3 @@ def _read(storage: Storage, name: str) -> bytes | None:
         return None
 
 
-__all__ = ["SIZES", "FileMissing", "picture_response", "shrink", "thumbnail"]

@@ -118,6 +118,12 @@ def test_a_decision_is_never_made_by_get(desk: Client, queue: list[ProductImage]
     assert desk.get(address, {"verdict": "approve"}).status_code == 405
 
 
+def test_nothing_is_decided_without_a_verdict(desk: Client, queue: list[ProductImage]) -> None:
+    assert decide(desk, queue[0]).status_code == 400
+    assert desk.post(reverse(GRID), {"pk": str(queue[0].pk), "reason": "Sleeve is missing"}).status_code == 400
+    assert not Review.objects.exists()
+
+
 def test_grid_approves_the_chosen_only(desk: Client, queue: list[ProductImage]) -> None:
     page = desk.post(reverse(GRID), {"pk": [str(queue[0].pk), str(queue[2].pk)], "verdict": "approve"}, follow=True)
     assert "2 pictures were approved." in page.content.decode()

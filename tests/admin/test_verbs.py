@@ -156,11 +156,15 @@ def test_machine_fields_cannot_be_posted(desk: Client) -> None:
 
 def test_deleting_removes_row_and_file(desk: Client, django_capture_on_commit_callbacks: Any) -> None:
     image = make_image("rejected")
+    small = f"thumbnails/{image.sha256[:2]}/{image.sha256}-small.webp"
+    desk.get(reverse("admin:shopgen_productimage_picture", args=[image.pk, "small", image.sha256[:16]]))
+    assert image.file.storage.exists(small)
     address = reverse("admin:shopgen_productimage_delete", args=[image.pk])
     assert desk.get(address).status_code == 200
     with django_capture_on_commit_callbacks(execute=True):
         assert desk.post(address, {"post": "yes"}).status_code == 302
     assert not ProductImage.objects.exists() and not image.file.storage.exists(image.file.name)
+    assert not image.file.storage.exists(small)
 
 
 def test_published_pictures_are_not_deleted(desk: Client) -> None:

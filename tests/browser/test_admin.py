@@ -161,6 +161,18 @@ def test_grid_by_keyboard(page: Any, products: list[Product], shoot: Any) -> Non
     assert sorted(states) == ["approved", "approved"] + ["in_review"] * (len(waiting) - 2)
 
 
+def test_enter_in_the_grids_reason_rejects(page: Any, products: list[Product]) -> None:
+    waiting = fitted(products[:2])
+    page.goto("/admin/shopgen/review/grid/")
+    page.locator("input[name=pk]").first.check()
+    page.click("summary:has-text('Reject the selected')")
+    page.fill("input[name=reason]", "Sleeve is missing")
+    page.keyboard.press("Enter")
+    expect(page.locator(".messagelist")).to_contain_text("1 picture was rejected.")
+    waiting[0].refresh_from_db()
+    assert waiting[0].state == ImageState.REJECTED
+
+
 def test_publish_and_withdraw(page: Any, products: list[Product], shoot: Any) -> None:
     from shopgen_django.services.review import approve
 

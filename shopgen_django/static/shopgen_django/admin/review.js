@@ -41,6 +41,11 @@ function grid(form) {
     });
     form.addEventListener("change", show);
     form.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && typing(event.target)) {
+            event.preventDefault();
+            form.querySelector("[data-sg-enter]").click();
+            return;
+        }
         const at = boxes.indexOf(event.target);
         if (at < 0) { return; }
         const top = (box) => box.closest("li").offsetTop;
