@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 from django import forms
@@ -12,8 +13,10 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.catalogues import Catalogue, get_catalogue
 from shopgen_django.catalogues.base import Product
 from shopgen_django.catalogues.registry import catalogue_aliases
-from shopgen_django.exceptions import ShopgenError
+from shopgen_django.exceptions import ProductNotFound, ShopgenError
 from shopgen_django.models import ImageState, ProductImage
+
+SUGGESTED = 5
 
 
 class ProductImageForm(forms.ModelForm):
@@ -21,7 +24,9 @@ class ProductImageForm(forms.ModelForm):
 
     object_pk = forms.CharField(
         label=gettext_lazy("Product’s key"), required=False, max_length=255,
-        help_text=gettext_lazy("Primary key of the product in the shop; empty: the picture belongs to none."),
+        help_text=gettext_lazy(
+            "Primary key of the product in the shop, or a part of its title that no other has; empty: none."
+        ),
     )
     catalogue = forms.ChoiceField(label=gettext_lazy("Catalogue"), required=False)
 
@@ -56,13 +61,30 @@ class ProductImageForm(forms.ModelForm):
         elif not cleaned.get("catalogue"):
             self.add_error("catalogue", _("Choose the catalogue that the product belongs to."))
         elif moved or (self.instance.content_type_id is None and self.instance.product_deleted_at is None):
-            try:
-                self.shop = get_catalogue(cleaned["catalogue"])
-                self.product = self.shop.get(key)
-            except (ShopgenError, ImproperlyConfigured) as error:
-                self.add_error("object_pk", str(error))
+            key = self._find(cleaned["catalogue"], key)
         cleaned["object_pk"] = key
         return cleaned
+
+    def _find(self, alias: str, text: str) -> str:
+        """The key of the product that ``text`` names by its key or by its title; errors go to the field."""
+        try:
+            self.shop = get_catalogue(alias)
+            self.product = self.shop.get(text)
+        except ProductNotFound as error:
+            hits = list(islice(get_catalogue(alias).products(search=text), SUGGESTED + 1))
+            if len(hits) == 1:
+                self.product = hits[0]
+            elif hits:
+                names = "; ".join(f"{hit.title} ({hit.pk})" for hit in hits[:SUGGESTED])
+                more = " …" if len(hits) > SUGGESTED else ""
+                self.add_error("object_pk", _("Several products match; give the key of one: %(names)s") % {
+                    "names": names + more
+                })
+            else:
+                self.add_error("object_pk", str(error))
+        except (ShopgenError, ImproperlyConfigured) as error:
+            self.add_error("object_pk", str(error))
+        return self.product.pk if self.product is not None else text
 
     def save(self, commit: bool = True) -> Any:
         image = self.instance

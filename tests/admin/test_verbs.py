@@ -146,6 +146,18 @@ def test_assigning_a_product_on_the_page(desk: Client, product: Product) -> None
     assert image.content_type is not None and image.has_product
 
 
+def test_a_product_is_found_by_its_title(desk: Client, product: Product) -> None:
+    image = make_image("approved")
+    address = reverse("admin:shopgen_productimage_change", args=[image.pk])
+    body = {"alt_text": "", "category": "", "catalogue": "default", "object_pk": "reen dre"}
+    other = Product.objects.create(name="Green dressing gown")
+    page = desk.post(address, body).content.decode()
+    assert "Several products match" in page and f"Green dressing gown ({other.pk})" in page
+    assert desk.post(address, {**body, "object_pk": "green dressing"}).status_code == 302
+    image.refresh_from_db()
+    assert (image.object_pk, image.product_label) == (str(other.pk), "Green dressing gown")
+
+
 def test_machine_fields_cannot_be_posted(desk: Client) -> None:
     image = make_image("in_review")
     address = reverse("admin:shopgen_productimage_change", args=[image.pk])
