@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from django.contrib import admin
@@ -33,22 +34,28 @@ if not admin.site.is_registered(Product):
 
 def chromium() -> str:
     """Path of the browser. Skips, or fails in CI, when there is none."""
+    if find_spec("playwright") is None:
+        _away("The Python package playwright is not installed, so the browser tests can't run.")
     found = os.environ.get("SHOPGEN_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-    if found:
-        return found
-    text = "No Chromium: install it, or name it in SHOPGEN_CHROMIUM, to run the browser tests."
+    if not found:
+        _away("No Chromium: install it, or name it in SHOPGEN_CHROMIUM, to run the browser tests.")
+    return found
+
+
+def _away(text: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(text)
     pytest.skip(text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     path = chromium()
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    from playwright.sync_api import sync_playwright
+
     # Playwright keeps an event loop in this thread, in which Django would refuse to touch the database.
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
-    with playwright.sync_playwright() as running:
+    with sync_playwright() as running:
         opened = running.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield opened
         opened.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import ImageState, Job, ProductImage, Review
 from tests.testshop.models import Product
 
-expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+expect: Any = import_module("playwright.sync_api").expect if find_spec("playwright") else None
 
 pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
