@@ -181,23 +181,29 @@ def has_won(lease: Lease) -> bool:
     return Job.objects.filter(pk=lease.job.pk, state=JobState.SUCCEEDED, attempt=lease.token).exists()
 
 
-def fail_or_requeue(lease: Lease, *, code: str, detail: str, permanent: bool = False, **measured: Any) -> bool:
+def fail_or_requeue(lease: Lease, *, code: str, detail: str, permanent: bool = False, **measured: Any) -> str:
     """Record a failed attempt: back to the queue after a pause, or failed when it is final or the last one.
 
-    False: the lease was lost before.
+    Returns "requeued" or "failed"; "cancelled" when somebody had asked for that; "" when the lease was lost before.
     """
+    mine = lease.rows().filter(cancel_requested_at__isnull=True)
     if permanent or lease.token >= lease.job.max_attempts:
-        changed = lease.rows().update(
+        outcome, changed = "failed", mine.update(
             state=JobState.FAILED, lease_until=None, finished_at=Now(), updated_at=Now(), stage="",
             error_code=code[:64], error_detail=detail, history=lease.history("failed", code, detail), **measured,
         )
     else:
-        changed = lease.rows().update(
+        outcome, changed = "requeued", mine.update(
             state=JobState.QUEUED, lease_until=None, not_before=Now() + timedelta(seconds=backoff(lease.token)),
             rung_at=None, updated_at=Now(), stage="", worker="", lost_leases=0,
             error_code=code[:64], error_detail=detail, history=lease.history("retried", code, detail), **measured,
         )
-    return bool(changed)
+    return outcome if changed else _cancelled_or_lost(lease)
+
+
+def _cancelled_or_lost(lease: Lease) -> str:
+    """A job that somebody wants to cancel never goes back to the queue: nobody would ever take it."""
+    return "cancelled" if cancelled(lease) else ""
 
 
 def cancelled(lease: Lease) -> bool:
@@ -210,18 +216,18 @@ def cancelled(lease: Lease) -> bool:
     )
 
 
-def release(lease: Lease, *, detail: str = "") -> bool:
+def release(lease: Lease, *, detail: str = "") -> str:
     """Give the job back because the worker stops; the attempt does not count against the limit.
 
-    The number itself stays used (it is the fencing token), so the limit moves up by one instead.
+    The number itself stays used (it is the fencing token), so the limit moves up by one instead. Returns "released";
+    "cancelled" when somebody had asked for that; "" when the lease was lost before.
     """
-    return bool(
-        lease.rows().update(
-            state=JobState.QUEUED, lease_until=None, not_before=Now(), rung_at=None, updated_at=Now(), worker="",
-            progress=0.0, stage="", max_attempts=F("max_attempts") + 1,
-            history=lease.history("released", "worker_draining", detail),
-        )
+    changed = lease.rows().filter(cancel_requested_at__isnull=True).update(
+        state=JobState.QUEUED, lease_until=None, not_before=Now(), rung_at=None, updated_at=Now(), worker="",
+        progress=0.0, stage="", max_attempts=F("max_attempts") + 1,
+        history=lease.history("released", "worker_draining", detail),
     )
+    return "released" if changed else _cancelled_or_lost(lease)
 
 
 def backoff(attempt: int) -> float:
@@ -242,6 +248,9 @@ def take_from_worker(job: Job, *, expired: bool = False, innocent: bool = False,
     rows = Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt, worker=job.worker)
     if expired:
         rows = rows.filter(lease_until__lt=Now())
+    if job.cancel_requested_at is None:
+        # Somebody may have asked since; then the next sweep sees it and cancels.
+        rows = rows.filter(cancel_requested_at__isnull=True)
     losses = 0 if innocent or job.progress > 0 else job.lost_leases + 1
     detail = reason or _lost_text(job)
     gone: dict[str, Any] = {"lease_until": None, "updated_at": Now(), "stage": "", "lost_leases": losses}

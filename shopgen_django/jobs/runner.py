@@ -176,7 +176,7 @@ def _settle(lease: Lease, error: BaseException, usage: _Usage) -> str:
     if isinstance(error, JobCancelled):
         return "cancelled" if cancelled(lease) else "lost"
     if isinstance(error, (WorkerDraining, KeyboardInterrupt)):
-        return "released" if release(lease) else "lost"
+        return release(lease) or "lost"
     failure: Failure = classify(error)
     if failure.unexpected:
         logger.error("Job %s failed unexpectedly.", lease.job.pk, exc_info=error)
@@ -184,13 +184,10 @@ def _settle(lease: Lease, error: BaseException, usage: _Usage) -> str:
         logger.warning("Job %s: %s (%s)", lease.job.pk, failure.detail, failure.code)
     if isinstance(error, (OperationalError, InterfaceError)) and not connection.in_atomic_block:
         connection.close()
-    final = failure.permanent or lease.token >= lease.job.max_attempts
-    changed = fail_or_requeue(
+    outcome = fail_or_requeue(
         lease, code=failure.code, detail=failure.detail, permanent=failure.permanent, **usage.columns()
     )
-    if not changed:
-        return "lost"
-    return "failed" if final else "requeued"
+    return outcome or "lost"
 
 
 def _why_not(lease: Lease) -> str:

@@ -98,6 +98,28 @@ def test_finish_is_refused_after_a_cancel() -> None:
     assert Job.objects.get().state == JobState.CANCELLED
 
 
+@pytest.mark.parametrize("end", ["fail", "last", "release"])
+def test_job_with_a_cancel_never_goes_back_to_the_queue(end: str) -> None:
+    """Nobody would take it there, and it would count as waiting for ever."""
+    lease = take(make_job(max_attempts=1 if end == "last" else 3))
+    Job.objects.update(cancel_requested_at=timezone.now())
+    if end == "release":
+        assert leases.release(lease) == "cancelled"
+    else:
+        assert leases.fail_or_requeue(lease, code="x", detail="x") == "cancelled"
+    assert Job.objects.get().state == JobState.CANCELLED
+
+
+def test_cancel_between_a_sweepers_look_and_its_grasp() -> None:
+    job = make_job()
+    take(job)
+    let_lease_run_out(job)
+    seen = Job.objects.get()
+    Job.objects.update(cancel_requested_at=timezone.now())
+    assert leases.take_from_worker(seen, expired=True) == ""
+    assert leases.take_from_worker(Job.objects.get(), expired=True) == "cancelled"
+
+
 def test_failed_attempts_pause_longer_each_time_then_fail() -> None:
     job, pauses = make_job(max_attempts=3), []
     for _number in range(2):
