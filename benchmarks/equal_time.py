@@ -113,7 +113,8 @@ def run_baseline(
     done = subprocess.run(
         [
             sys.executable, str(HERE / "baselines.py"), name, "--images", str(images),
-            "--minutes", str(options.minutes), "--seed", str(seed), "--count", str(options.count), "--threads", str(options.threads),
+            "--minutes", str(options.minutes), "--seed", str(seed), "--count", str(options.count),
+            "--threads", str(options.threads),
             "--output", str(output),
         ],
         check=True, capture_output=True, text=True,
