@@ -116,15 +116,14 @@ def _claim_statement(alias: str, queue: str, worker: str, lease_seconds: float) 
     )
     change, change_params = update.get_compiler(using=alias).as_sql()
     best, best_params = Job.objects.using(alias).ready(queue).values("pk")[:1].query.get_compiler(using=alias).as_sql()
-    # Other workers look past a row that somebody is just claiming; SQLite has one writer at a time anyway.
+    # Other workers look past a row that somebody is just claiming; SQLite has one writer at a time anyway. So the row
+    # that was found is still ready, and the UPDATE needs no condition but its key: a second one on the state would lead
+    # PostgreSQL to read all that is queued as long as its statistics are old.
     skip = " FOR UPDATE SKIP LOCKED" if database.features.has_select_for_update_skip_locked else ""
     quote = database.ops.quote_name
     columns = ", ".join(quote(str(field.column)) for field in Job._meta.concrete_fields)
-    sql = (
-        f"{change} WHERE {quote('id')} = ({best}{skip}) AND {quote('state')} = %s "
-        f"RETURNING {columns}"
-    )
-    return sql, (*change_params, *best_params, JobState.QUEUED.value)
+    sql = f"{change} WHERE {quote('id')} = ({best}{skip}) RETURNING {columns}"
+    return sql, (*change_params, *best_params)
 
 
 def _claim_in_steps(*, worker: str, queue: str) -> Lease | None:
