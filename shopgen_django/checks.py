@@ -34,7 +34,7 @@ _OPTIONAL_NUMBERS = {("JOBS", "EXPIRE_SECONDS"), ("LIMITS", "THREADS"), ("ROOT",
 
 def register_checks() -> None:
     """Connect the checks to Django (called once from AppConfig.ready)."""
-    for check in (check_settings, check_times, check_paths, check_catalogues, check_queue, check_house):
+    for check in (check_settings, check_times, check_review, check_paths, check_catalogues, check_queue, check_house):
         register(check, TAG)
 
 
@@ -160,6 +160,21 @@ def check_times(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 
 
 @_after_settings
+def check_review(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """Rules of review that contradict one another."""
+    review = app_settings.REVIEW
+    if review["FOUR_EYES"] and not review["REQUIRE_APPROVAL"]:
+        return [
+            Warning(
+                "SHOPGEN['REVIEW']: FOUR_EYES has no effect while REQUIRE_APPROVAL is False.",
+                hint="Nobody reviews pictures that are approved by themselves. Set REQUIRE_APPROVAL to True.",
+                id="shopgen.W010",
+            )
+        ]
+    return []
+
+
+@_after_settings
 def check_paths(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Dotted paths in ``ENGINES``, ``GATES`` and ``QUEUE`` that lead nowhere."""
     found: list[CheckMessage] = []
@@ -272,10 +287,24 @@ def _check_apps() -> Iterator[CheckMessage]:
 
 def _check_storage() -> Iterator[CheckMessage]:
     from django.core.files.storage import FileSystemStorage
+    from django.core.files.storage.handler import InvalidStorageError
 
     from .storage import private_storage
 
-    storage = private_storage()
+    if "STORAGE" in app_settings.given and app_settings.STORAGE not in settings.STORAGES:
+        yield Error(
+            f"SHOPGEN['STORAGE'] names {app_settings.STORAGE!r}, which is not in STORAGES; a folder on this machine is "
+            "used instead.",
+            hint=f"Add {app_settings.STORAGE!r} to STORAGES, or leave SHOPGEN['STORAGE'] out.", id="shopgen.E020",
+        )
+    try:
+        storage = private_storage()
+    except InvalidStorageError as error:
+        yield Error(
+            f"STORAGES[{app_settings.STORAGE!r}] can't be used: {error}",
+            hint="Give a BACKEND that can be imported.", id="shopgen.E020",
+        )
+        return
     if not isinstance(storage, FileSystemStorage):
         return
     location = Path(storage.location).resolve()

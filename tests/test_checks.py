@@ -222,3 +222,10 @@ def test_checks_load_neither_torch_nor_opencv() -> None:
         [sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_rules_and_storages_that_contradict_are_told(settings: Any) -> None:
+    assert found(shopgen={"REVIEW": {"FOUR_EYES": True, "REQUIRE_APPROVAL": False}}) == ["W010"]
+    assert found(shopgen={"STORAGE": "typo"}) == ["E020"]
+    storages = {**settings.STORAGES, "shopgen": {"BACKEND": "no_such_package.Storage"}}
+    assert found(STORAGES=storages) == ["E020"]

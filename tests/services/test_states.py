@@ -275,5 +275,5 @@ class Shop(RuleBasedStateMachine):
 def test_pictures_and_shop_agree_whatever_is_done(settings: Any) -> None:
     settings.SHOPGEN = {**settings.SHOPGEN, "CATALOGUES": CATALOGUES}
     run_state_machine_as_test(
-        Shop, settings=hypothesis_settings(max_examples=25, stateful_step_count=40, derandomize=True, database=None)
+        Shop, settings=hypothesis_settings(max_examples=15, stateful_step_count=40, derandomize=True, database=None)
     )
