@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from io import BytesIO
 
@@ -13,6 +14,8 @@ from django.utils.translation import gettext as _
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import ProductImage
 from shopgen_django.storage import private_storage, read_image, save_bytes
+
+logger = logging.getLogger(__name__)
 
 SIZES = {"small": 160, "medium": 480, "large": 1400}
 """Longest side in pixels; a smaller picture is kept as it is."""
@@ -79,7 +82,11 @@ def _remove(sha256: str) -> None:
         return
     storage = private_storage()
     for size in SIZES:
-        storage.delete(_name(sha256, size))
+        try:
+            storage.delete(_name(sha256, size))
+        except OSError:
+            # The picture is deleted and committed: a small version left over must not read as a failure of that.
+            logger.warning("The thumbnail %s could not be removed.", _name(sha256, size), exc_info=True)
 
 
 def _name(sha256: str, size: str) -> str:

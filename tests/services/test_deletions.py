@@ -128,6 +128,8 @@ def test_what_was_made_from_a_person_is_never_published_even_when_the_photo_is_d
 def test_a_storage_that_fails_does_not_undo_a_deletion(
     monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
 ) -> None:
+    import shopgen_django.admin.thumbnails  # noqa: F401 - its receiver, which removes files as well, is connected
+
     image = make_image("draft")
 
     def broken(self: Storage, name: str) -> None:
