@@ -138,7 +138,7 @@ def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None)
     """The row of a run that starts or goes on. Call it while the trainer holds the output folder.
 
     A run that goes on keeps its row and the points up to where it takes up. A row that still says "running" belongs to
-    a process that is gone, since the folder is ours.
+    a process that is gone, since the folder is ours. Raises InvalidParameters for a text that is too long.
     """
     config, dataset = info.config.as_dict(), dict(info.dataset)
     dataset.pop("files", None)  # the whole list is in dataset.json
@@ -159,6 +159,11 @@ def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None)
         "finished_at": None,
     }
     folder = str(info.folder.resolve())
+    for field, text in (("name", name), ("category", category), ("output_dir", folder)):
+        limit = getattr(TrainingRun._meta.get_field(field), "max_length", None)
+        if limit is not None and len(text) > limit:
+            message = _("At most %(limit)d characters.") % {"limit": limit}
+            raise InvalidParameters(f"{field}: {message}", fields={field: [message]})
     with transaction.atomic():
         rows = TrainingRun.objects.select_for_update().filter(output_dir=folder)
         row = rows.order_by("-started_at").first() if info.resumed_at else None

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
-from shopgen_django.models import ModelVersion
+from shopgen_django.models import ModelVersion, TrainingRun
 from shopgen_django.services.models import activate_version, register_version
+from shopgen_django.services.training import begin_run
 from tests.factories import make_user
 
 pytestmark = pytest.mark.django_db
@@ -87,3 +90,14 @@ def test_a_description_that_is_no_json_and_a_name_too_long_are_told(folder: Path
     (folder / "model.json").write_text("{")
     with pytest.raises(InvalidParameters, match="JSON"):
         register_version(folder=folder, name="clothes")
+
+
+def test_a_run_whose_name_fits_no_column_is_told_before_it_trains(tmp_path: Path) -> None:
+    info: Any = SimpleNamespace(
+        config=SimpleNamespace(as_dict=lambda: {"rate": float("inf")}, images_seen=10, device="cpu"),
+        dataset={"count": 1}, folder=tmp_path, resumed_at=0,
+    )
+    with pytest.raises(InvalidParameters, match="name"):
+        begin_run(name="n" * 101, info=info)
+    assert not TrainingRun.objects.exists()
+    assert begin_run(name="n", info=info).config == {"rate": None}
