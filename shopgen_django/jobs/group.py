@@ -57,6 +57,8 @@ class WorkerGroup:
             RUN_DIR_VARIABLE: str(self._folder),
             GROUP_VARIABLE: self.token,
             SUPERVISOR_VARIABLE: str(os.getpid()),
+            # Waiting threads sleep instead of spinning: several processes share the cores.
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             # A second guard: torch's CUDA check must not spoil the fork of the workers.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }

@@ -26,8 +26,9 @@ from shopgen_django.conf import app_settings
 from shopgen_django.models import Job, JobState
 
 CANDIDATES = 3
-POISON_LOSSES = 2
-"""So many lost leases in a row without any progress: the job itself kills or hangs its workers."""
+POISON_LOSSES = 3
+"""So many lost leases in a row without any progress: the job itself kills or hangs its workers, and is given up however
+many attempts it has left. Fewer would condemn innocent jobs on a machine that dies twice."""
 
 
 class Beat(Enum):

@@ -26,6 +26,7 @@ from shopgen_django.exceptions import (
     NotFound,
 )
 from shopgen_django.jobs.queue import get_queue
+from shopgen_django.jobs.rings import hard_timeout
 from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVersion, ProductImage
 from shopgen_django.operations.base import Operation
 from shopgen_django.operations.registry import get_operation
@@ -143,11 +144,6 @@ def ring(job: Job) -> None:
         notify()
     else:
         transaction.on_commit(notify)
-
-
-def hard_timeout(job: Job) -> int:
-    """Seconds after which the queue may kill the worker of this job."""
-    return int(get_operation(job.operation).hard_timeout or app_settings.JOBS["HARD_TIMEOUT_SECONDS"])
 
 
 def _check_inputs(operation: Operation, inputs: Sequence[ProductImage]) -> None:

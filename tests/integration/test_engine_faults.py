@@ -68,7 +68,7 @@ def test_job_that_kills_its_worker_fails_with_the_reason_and_others_go_on(sqlite
     [(code, attempt, detail)] = shop.sql(
         "SELECT error_code, attempt, error_detail FROM shopgen_job WHERE state = 'failed'"
     )
-    assert (code, attempt) == ("worker_lost", 2)
+    assert (code, attempt) == ("worker_lost", 3)
     assert "its worker died" in detail
 
 

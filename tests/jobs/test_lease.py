@@ -161,16 +161,17 @@ def test_release_does_not_use_up_an_attempt() -> None:
     assert Job.objects.get().attempt == 2
 
 
-def test_two_losses_without_progress_are_poison() -> None:
+def test_losses_without_progress_are_poison() -> None:
     job = make_job(max_attempts=10)
     outcomes = []
-    for _number in range(2):
+    for _number in range(leases.POISON_LOSSES):
+        Job.objects.update(not_before=timezone.now() - timedelta(seconds=1))
         take(job)
         let_lease_run_out(job)
         outcomes.append(leases.take_from_worker(Job.objects.get(), expired=True))
-    assert outcomes == ["requeued", "failed"]
+    assert outcomes == ["requeued", "requeued", "failed"]
     row = Job.objects.get()
-    assert (row.error_code, row.attempt) == ("worker_lost", 2)
+    assert (row.error_code, row.attempt) == ("worker_lost", 3)
     assert "worker died" in row.error_detail
 
 
