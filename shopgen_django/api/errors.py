@@ -135,7 +135,7 @@ def _describe_unexpected(error: Exception, context: Mapping[str, Any]) -> _Descr
     view, request = context.get("view"), context.get("request")
     name = getattr(view, "request_id", "")
     logger.error("Request %s failed: %s", name, type(error).__name__, exc_info=error)
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OperationalError | InterfaceError) and not _is_missing_table(error):
         return 503, "database_unavailable", _("The database is busy or away. Try again."), {}, {"Retry-After": "2"}
     if isinstance(error, DatabaseError):
         logger.debug("A database error that is no outage is an error of ours.")
@@ -143,6 +143,11 @@ def _describe_unexpected(error: Exception, context: Mapping[str, Any]) -> _Descr
     got_request_exception.send(sender=type(view), request=getattr(request, "_request", request))
     message = _("Something went wrong on our side. The log has the details under request %(id)s.") % {"id": name}
     return 500, "internal_error", message, {}, {}
+
+
+def _is_missing_table(error: Exception) -> bool:
+    """Whether ``migrate`` was forgotten: no outage, so waiting helps nobody. Only SQLite reports it as one."""
+    return str(error).startswith(("no such table", "no such column"))
 
 
 def not_found_message() -> str:

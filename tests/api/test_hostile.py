@@ -313,6 +313,15 @@ def test_errors_with_statuses_of_their_own(staff: APIClient, monkeypatch: Any) -
     assert answer.headers["Retry-After"] == "7"
 
 
+def test_missing_tables_are_no_outage(staff: APIClient, monkeypatch: Any, caplog: Any) -> None:
+    staff.raise_request_exception = False
+    monkeypatch.setattr(JobViewSet, "list", _raise(OperationalError("no such table: shopgen_job")))
+    answer = staff.get(JOBS)
+    assert check(answer, 500)["code"] == "internal_error", "waiting would not help"
+    assert "Retry-After" not in answer.headers
+    assert "no such table" in caplog.text
+
+
 def test_a_strange_request_id_is_replaced(staff: APIClient) -> None:
     for given_id in ("a" * 65, "a b", "<script>", "é"):
         answer = staff.get(JOBS, headers={"x-request-id": given_id})

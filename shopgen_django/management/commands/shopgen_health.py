@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from shopgen_django.jobs.health import QueueHealth, queue_health
+from shopgen_django.management.tables import require_tables
 
 
 class Command(BaseCommand):
@@ -19,6 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="One JSON object per queue and line.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_tables()
         healths = queue_health()
         for health in healths:
             self.stdout.write(json.dumps(asdict(health)) if options["json"] else _line(health))

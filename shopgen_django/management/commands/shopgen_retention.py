@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from shopgen_django.management.tables import require_tables
 from shopgen_django.services.retention import apply_retention
 
 
@@ -16,6 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="Only say how much would go.")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_tables()
         removed = apply_retention(dry_run=options["dry_run"])
         verb = "Would remove" if options["dry_run"] else "Removed"
         self.stdout.write(

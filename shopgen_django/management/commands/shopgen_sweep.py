@@ -10,6 +10,7 @@ from shopgen_django.jobs.files import sweep_files
 from shopgen_django.jobs.queue import get_queue
 from shopgen_django.jobs.rings import ring_missing
 from shopgen_django.jobs.sweeper import sweep
+from shopgen_django.management.tables import require_tables
 
 
 class Command(BaseCommand):
@@ -27,6 +28,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_tables()
         swept = sweep()
         recovered = swept.recovered
         rung = recovered.rung + (ring_missing(older_than=0.0) if options["ring_all"] else 0)

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from shopgen_django.conf import app_settings
+from shopgen_django.management.tables import require_tables
 from shopgen_django.models import JobQueue
 
 
@@ -42,6 +43,7 @@ class Command(BaseCommand):
         from shopgen_django.services.retention import apply_retention
 
         self.check(tags=[TAG])
+        require_tables()
         Supervisor(
             self._queues(options["queues"]), until_idle=options["until_idle"], say=self._say,
             verbosity=options["verbosity"],

@@ -14,6 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from shopgen_django.catalogues.registry import get_catalogue
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import ShopgenError
+from shopgen_django.management.tables import require_tables
 from shopgen_django.ml.errors import MLError
 from shopgen_django.ml.options import add_options, config_from_options
 from shopgen_django.ml.progress import ProgressView
@@ -95,6 +96,7 @@ class Command(BaseCommand):
             view.line(describe(estimate(config)))
 
     def _train(self, options: dict[str, Any], view: ProgressView) -> None:
+        require_tables()
         config = self._config(options, app_settings.root / "training" / "photos" / _folder_name(options["name"]), view)
         category = config.category[0] if len(config.category) == 1 else ""
         follower = RunFollower(name=options["name"], category=category)
