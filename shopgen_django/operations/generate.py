@@ -23,7 +23,9 @@ class GenerateParameters(Parameters):
         label=gettext_lazy("Category"),
         required=False,
         max_length=100,
-        help_text=gettext_lazy("One of the categories that the model was trained on; empty: any of them."),
+        help_text=gettext_lazy(
+            "One of the categories that the model was trained on; empty: the product's own, else any of them."
+        ),
     )
     count = forms.IntegerField(
         label=gettext_lazy("How many"), min_value=1, max_value=64, initial=4,
