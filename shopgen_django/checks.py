@@ -31,6 +31,11 @@ MINIMUM_VERSIONS = {"pillow": (12, 3), "torch": (2, 10)}
 
 _OPTIONAL_NUMBERS = {("JOBS", "EXPIRE_SECONDS"), ("LIMITS", "THREADS"), ("ROOT",)}
 
+CATALOGUE_HINT = (
+    'An entry is {"ADAPTER": dotted path, "OPTIONS": {"MODEL": "app.Product", ...}}. Built-in adapters: '
+    "shopgen_django.catalogues.generic.GenericCatalogue, .oscar.OscarCatalogue and .wagtail.WagtailCatalogue."
+)
+
 
 def register_checks() -> None:
     """Connect the checks to Django (called once from AppConfig.ready)."""
@@ -234,7 +239,7 @@ def check_catalogues(app_configs: Any = None, **kwargs: Any) -> list[CheckMessag
     try:
         aliases = catalogue_aliases()
     except ImproperlyConfigured as error:
-        return [Error(str(error), hint="See docs/settings.md.", id="shopgen.E013")]
+        return [Error(str(error), hint=CATALOGUE_HINT, id="shopgen.E013")]
     if not aliases:
         found.append(
             Warning(
@@ -247,7 +252,7 @@ def check_catalogues(app_configs: Any = None, **kwargs: Any) -> list[CheckMessag
         try:
             found += get_catalogue(alias).check()
         except ImproperlyConfigured as error:
-            found.append(Error(str(error), hint="See docs/settings.md.", id="shopgen.E013"))
+            found.append(Error(str(error), hint=CATALOGUE_HINT, id="shopgen.E013"))
     return found
 
 
