@@ -129,6 +129,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--arms", nargs="+", default=["ours", "dcgan", "dense"])
@@ -161,7 +162,7 @@ def main() -> None:
               f"KID of real half against real half {floor[0]:.4f} +- {floor[1]:.4f}", flush=True)
         print("| arm | seed | pictures seen | KID | +- | coverage | density | recall |")
         print("|---|---|---|---|---|---|---|---|", flush=True)
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             for arm in options.arms:
                 if arm == "ours":
                     fake, seen = run_ours(options, seed, folder)
