@@ -31,7 +31,8 @@ def test_the_commands_of_the_docs_work(live_server: Any, model: Any, tmp_path: P
     for pk in (1, 2, 12):
         Product.objects.create(pk=pk, name=f"Hat {pk}", category=hats)
     (tmp_path / "shirt.jpg").write_bytes(picture_bytes("JPEG"))
-    known: dict[str, str] = {}
+    photo = make_image(kind="source", catalogue="default", object_pk="12")
+    known = {"PHOTO": str(photo.pk)}
     outputs = []
     for block in blocks():
         code = block.replace("http://127.0.0.1:8000", live_server.url).replace("admin:admin", "admin:secret")
@@ -55,7 +56,8 @@ def test_the_commands_of_the_docs_work(live_server: Any, model: Any, tmp_path: P
     assert "202 Accepted" in everything
     assert (tmp_path / "hat.png").read_bytes().startswith(b"\x89PNG")
     assert Publication.objects.get().withdraw_outcome == "restored"
-    assert ProductImage.objects.sources().get().object_pk == "12"
+    assert ProductImage.objects.sources().exclude(pk=photo.pk).get().object_pk == "12"
+    assert list(Job.objects.get(operation="fit", batch=None).inputs.all()) == [photo]
     assert Job.objects.filter(batch__isnull=False).count() == 2
     assert '"count":3' in everything, "the rehearsal counts the three hats"
 
