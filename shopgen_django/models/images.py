@@ -57,6 +57,7 @@ class ProductImage(models.Model):
 
     file = models.FileField(_("file"), storage=image_storage, upload_to=image_path, max_length=255)
     sha256 = models.CharField(_("SHA-256"), max_length=64)
+    origin_sha256 = models.CharField(_("SHA-256 of the file as it came in"), max_length=64, blank=True, default="")
     format = models.CharField(_("format"), max_length=8)
     width = models.PositiveIntegerField(_("width"))
     height = models.PositiveIntegerField(_("height"))
@@ -105,6 +106,9 @@ class ProductImage(models.Model):
             models.Index(fields=["state", "created_at", "id"], name="shopgen_image_state"),
             models.Index(fields=["catalogue", "object_pk"], name="shopgen_image_product"),
             models.Index(fields=["sha256"], name="shopgen_image_sha256"),
+            models.Index(
+                fields=["origin_sha256"], condition=~Q(origin_sha256=""), name="shopgen_image_origin"
+            ),
             models.Index(fields=["category", "-created_at"], name="shopgen_image_category"),
         ]
         constraints = [

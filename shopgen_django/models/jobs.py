@@ -55,6 +55,8 @@ class Job(models.Model):
     error_code = models.CharField(_("error code"), max_length=64, blank=True)
     error_detail = models.TextField(_("error"), blank=True)
     history: Any = models.JSONField(_("attempts so far"), default=list, blank=True)
+    result: Any = models.JSONField(_("what came of it"), default=dict, blank=True)
+    """What a job says beside the pictures that it made: which ones were there already, what could not be done."""
 
     idempotency_key = models.CharField(_("idempotency key"), max_length=255, blank=True)
     request_sha256 = models.CharField(max_length=64, blank=True)
