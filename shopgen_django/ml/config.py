@@ -8,10 +8,11 @@ and of the comparison that decides whether a run may be resumed. ``None`` means 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .errors import ConfigError
+from .family_options import FamilyOptions, option
 
 GROUPS: dict[str, str] = {
     "data": "pictures",
@@ -26,37 +27,11 @@ MAX_SIZE = 1024
 MIN_SIZE = 16
 
 
-def _option(
-    default: Any,
-    *,
-    group: str,
-    help: str,  # noqa: A002 - argparse's own word
-    kind: type | None = None,
-    choices: tuple[Any, ...] | None = None,
-    metavar: str | None = None,
-    identity: bool = True,
-    minimum: float | None = None,
-    many: bool = False,
-) -> Any:
-    """A field with what :mod:`.options` needs. ``identity``: a resumed run must have the same value."""
-    metadata = {
-        "group": group,
-        "help": help,
-        "kind": kind,
-        "choices": choices,
-        "metavar": metavar,
-        "identity": identity,
-        "minimum": minimum,
-        "many": many,
-    }
-    return field(default=default, metadata=metadata)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(FamilyOptions):
     """Options of a run; the field's metadata holds the help text that ``--help`` prints."""
 
-    source: str = _option(
+    source: str = option(
         "",
         group="data",
         kind=str,
@@ -65,7 +40,7 @@ class TrainConfig:
         help="a folder of pictures in any nesting (a first-level folder is a category; a labels.csv with the columns "
         "file,label goes before folders), or an .npz file with the arrays images and labels",
     )
-    category: tuple[str, ...] = _option(
+    category: tuple[str, ...] = option(
         (),
         group="data",
         kind=str,
@@ -73,38 +48,38 @@ class TrainConfig:
         many=True,
         help="use only these categories (repeat it, or list several)",
     )
-    prepare: str = _option(
+    prepare: str = option(
         "none",
         group="data",
         choices=("none", "white"),
         help="white: cut each product out and put it on a plain white ground first; best for phone photos",
     )
-    fit: str = _option(
+    fit: str = option(
         "pad",
         group="data",
         choices=("pad", "crop"),
         help="how a picture becomes square: pad with its border's colour, or crop the middle",
     )
-    flip: bool = _option(
+    flip: bool = option(
         True,
         group="data",
         kind=bool,
         help="also show mirrored pictures; turn it off when logos or text must stay readable",
     )
-    allow_bad_files: bool = _option(
+    allow_bad_files: bool = option(
         False,
         group="data",
         kind=bool,
         identity=False,
         help="start even when more than 5%% of the pictures can't be read",
     )
-    architecture: str = _option(
+    architecture: str = option(
         "modern",
         group="model",
         metavar="A",
         help="modern: relativistic pairing loss with R1 and R2, no normalisation; dcgan: the classic network of 2015",
     )
-    size: int | None = _option(
+    size: int | None = option(
         None,
         group="model",
         kind=int,
@@ -112,29 +87,29 @@ class TrainConfig:
         minimum=MIN_SIZE,
         help="side of the pictures in pixels: 28, 32, 64, 128 ...",
     )
-    channels: int | None = _option(
+    channels: int | None = option(
         None, group="model", kind=int, choices=(1, 3, 4), help="1 grey, 3 colour, 4 colour with transparency"
     )
-    loss: str | None = _option(
+    loss: str | None = option(
         None,
         group="model",
         metavar="L",
         help="modern: rp (default), ns, hinge. dcgan: ns (default: maximise log D(G(z))), minimax (minimise "
         "log(1 - D(G(z)))), lsgan (squared error)",
     )
-    conditional: bool | None = _option(
+    conditional: bool | None = option(
         None,
         group="model",
         kind=bool,
         help="learn the categories, so that they can be asked for; on when there are two or more",
     )
-    augment: str = _option(
+    augment: str = option(
         "auto",
         group="model",
         choices=("auto", "off"),
         help="auto: differentiable augmentation of real and made pictures, strength by the number of photos",
     )
-    minutes: float | None = _option(
+    minutes: float | None = option(
         None,
         group="length",
         kind=float,
@@ -143,7 +118,7 @@ class TrainConfig:
         identity=False,
         help="stop after this much training time, counted over all resumed parts",
     )
-    images_seen: int | None = _option(
+    images_seen: int | None = option(
         None,
         group="length",
         kind=int,
@@ -152,16 +127,16 @@ class TrainConfig:
         identity=False,
         help="stop when the discriminator has been shown this many real pictures",
     )
-    device: str = _option(
+    device: str = option(
         "auto", group="machine", choices=("auto", "cpu", "cuda"), identity=False, help="auto: a GPU when there is one"
     )
-    precision: str = _option(
+    precision: str = option(
         "auto",
         group="machine",
         choices=("auto", "fp32", "bf16"),
         help="auto: bf16 on a GPU that has it, fp32 elsewhere; penalties are computed in fp32 always",
     )
-    threads: int | None = _option(
+    threads: int | None = option(
         None,
         group="machine",
         kind=int,
@@ -170,10 +145,10 @@ class TrainConfig:
         identity=False,
         help="CPU threads; default: OMP_NUM_THREADS, else the cores this process may use",
     )
-    output: str = _option(
+    output: str = option(
         "", group="output", kind=str, metavar="DIR", identity=False, help="folder for everything the run writes"
     )
-    tick_seconds: float = _option(
+    tick_seconds: float = option(
         5.0,
         group="output",
         kind=float,
@@ -182,7 +157,7 @@ class TrainConfig:
         identity=False,
         help="seconds between two lines of progress",
     )
-    snapshot_seconds: float = _option(
+    snapshot_seconds: float = option(
         30.0,
         group="output",
         kind=float,
@@ -191,21 +166,21 @@ class TrainConfig:
         identity=False,
         help="seconds between two snapshots: samples, model and state; a killed run loses at most this",
     )
-    batch_size: int | None = _option(None, group="expert", kind=int, metavar="B", minimum=2, help="pictures in a step")
-    seed: int = _option(
+    batch_size: int | None = option(None, group="expert", kind=int, metavar="B", minimum=2, help="pictures in a step")
+    seed: int = option(
         0, group="expert", kind=int, metavar="S", minimum=0, help="same seed, same run (exactly, on one CPU)"
     )
-    width: int | None = _option(
+    width: int | None = option(
         None, group="expert", kind=int, metavar="W", minimum=4, help="channels at the highest resolution"
     )
-    latent: int | None = _option(
+    latent: int | None = option(
         None, group="expert", kind=int, metavar="Z", minimum=2, help="length of the random vector"
     )
-    lr: float | None = _option(None, group="expert", kind=float, metavar="X", minimum=1e-8, help="learning rate")
-    gamma: float | None = _option(
+    lr: float | None = option(None, group="expert", kind=float, metavar="X", minimum=1e-8, help="learning rate")
+    gamma: float | None = option(
         None, group="expert", kind=float, metavar="X", minimum=0, help="weight of R1 and R2 (modern)"
     )
-    warm_images: int | None = _option(
+    warm_images: int | None = option(
         None,
         group="expert",
         kind=int,
@@ -213,7 +188,7 @@ class TrainConfig:
         minimum=0,
         help="modern: pictures of the warm start, in which the generator redraws photos; 0 leaves it out",
     )
-    ema_images: int | None = _option(
+    ema_images: int | None = option(
         None, group="expert", kind=int, metavar="N", minimum=1, help="half-life of the averaged generator, in pictures"
     )
 
@@ -255,10 +230,13 @@ def check_config(config: TrainConfig) -> None:
         flag = "--" + f.name.replace("_", "-")
         if value is None:
             continue
-        if meta["choices"] and value not in meta["choices"]:
-            raise ConfigError(f"{flag} is {value!r}; it must be one of {', '.join(map(str, meta['choices']))}.")
+        for one in value if meta["many"] else (value,):
+            if meta["choices"] and one not in meta["choices"]:
+                raise ConfigError(f"{flag} is {one!r}; it must be one of {', '.join(map(str, meta['choices']))}.")
         if meta["minimum"] is not None and not value >= meta["minimum"]:
             raise ConfigError(f"{flag} is {value}; it must be at least {meta['minimum']}.")
+        if meta["maximum"] is not None and not value <= meta["maximum"]:
+            raise ConfigError(f"{flag} is {value}; it must be at most {meta['maximum']}.")
     if not config.source:
         raise ConfigError("Say where the pictures are: --source DIR.")
     if not config.output:

@@ -35,7 +35,7 @@ def add_options(
             if meta["metavar"]:
                 keywords["metavar"] = meta["metavar"]
             if meta["kind"] in (int, float):
-                keywords["type"] = _number(meta["kind"], meta["minimum"])
+                keywords["type"] = _number(meta["kind"], meta["minimum"], meta["maximum"])
         if meta["many"]:
             keywords |= {"action": "extend", "nargs": "+", "default": None}
         groups[meta["group"]].add_argument(flag, **keywords)
@@ -53,7 +53,7 @@ def config_from_options(options: Mapping[str, Any], **overrides: Any) -> TrainCo
     return config_from_dict(values)
 
 
-def _number(kind: type, minimum: float | None) -> Any:
+def _number(kind: type, minimum: float | None, maximum: float | None) -> Any:
     def parse(text: str) -> Any:
         try:
             value = kind(text)
@@ -61,6 +61,8 @@ def _number(kind: type, minimum: float | None) -> Any:
             raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
         if minimum is not None and not value >= minimum:
             raise argparse.ArgumentTypeError(f"{text} is too small; at least {minimum:g} is needed")
+        if maximum is not None and not value <= maximum:
+            raise argparse.ArgumentTypeError(f"{text} is too large; at most {maximum:g} is allowed")
         return value
 
     parse.__name__ = kind.__name__

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -38,6 +38,7 @@ def make_recipe(config: TrainConfig, source: Source, count: int | None = None) -
         raise ConfigError(
             f"--loss {config.loss} is not for --architecture {family.name}; it has: {', '.join(family.losses)}."
         )
+    _refuse_strangers(config, family)
     if config.conditional and not source.categories:
         raise ConfigError("--conditional needs categories: first-level folders, a labels.csv, or labels in the .npz.")
     device = choose_device(config.device)
@@ -57,3 +58,12 @@ def make_recipe(config: TrainConfig, source: Source, count: int | None = None) -
         config = replace(config, images_seen=DEFAULT_IMAGES[device.type])
     check_config(config)
     return Recipe(config=config, facts=facts, family=family, device=device)
+
+
+def _refuse_strangers(config: TrainConfig, family: Family) -> None:
+    """An option of another family would do nothing, and nobody would notice."""
+    for f in fields(config):
+        mine = f.metadata["families"]
+        if mine and family.name not in mine and getattr(config, f.name) != f.default:
+            flag = "--" + f.name.replace("_", "-")
+            raise ConfigError(f"{flag} is an option of --architecture {' and '.join(mine)}, not of {family.name}.")
