@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .seeding import Rng, uniform, whole
+
 SMALL_SET = 2_000
 LARGE_SET = 100_000
 
@@ -28,7 +30,7 @@ class Augment:
         self.probability = probability
         self._changes = [_CHANGES[name] for name in names]
 
-    def __call__(self, pictures: Tensor, rng: torch.Generator) -> Tensor:
+    def __call__(self, pictures: Tensor, rng: Rng) -> Tensor:
         if self.probability <= 0.0:
             return pictures
         for change in self._changes:
@@ -46,16 +48,16 @@ def policy(count: int, channels: int) -> tuple[tuple[str, ...], float]:
     return (("colour", *geometric) if channels >= 3 else ("brightness", *geometric)), 1.0
 
 
-def _uniform(n: int, rng: torch.Generator, like: Tensor) -> Tensor:
-    return torch.rand(n, generator=rng).to(like.device, non_blocking=True)
+def _uniform(n: int, rng: Rng, like: Tensor) -> Tensor:
+    return uniform(rng, n).to(like.device, non_blocking=True)
 
 
-def _chosen(n: int, probability: float, rng: torch.Generator, like: Tensor) -> Tensor:
+def _chosen(n: int, probability: float, rng: Rng, like: Tensor) -> Tensor:
     """``(n,)`` ones and zeros; drawn even at probability 1, so that the stream of numbers is the same."""
     return (_uniform(n, rng, like) < probability).float()
 
 
-def brightness(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+def brightness(pictures: Tensor, probability: float, rng: Rng) -> Tensor:
     """Add -0.5..0.5 to each picture."""
     n = pictures.shape[0]
     chosen = _chosen(n, probability, rng, pictures)
@@ -63,7 +65,7 @@ def brightness(pictures: Tensor, probability: float, rng: torch.Generator) -> Te
     return pictures + shift.view(n, 1, 1, 1).to(pictures.dtype)
 
 
-def colour(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+def colour(pictures: Tensor, probability: float, rng: Rng) -> Tensor:
     """Brightness, then saturation x 0..2, then contrast x 0.5..1.5; a fourth channel (alpha) is left alone.
 
     All three are linear in the colours, so one 3 x 3 matrix and one offset a picture do for them.
@@ -121,7 +123,7 @@ def _moved(pictures: Tensor, down: Tensor, right: Tensor) -> Tensor:
     return padded.permute(0, 2, 3, 1)[which, rows.view(n, height, 1), columns.view(n, 1, width)].permute(0, 3, 1, 2)
 
 
-def translate(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+def translate(pictures: Tensor, probability: float, rng: Rng) -> Tensor:
     """Move each picture by up to an eighth of its side; what comes in is zero."""
     n, _c, height, width = pictures.shape
     chosen = _chosen(n, probability, rng, pictures).long()
@@ -131,17 +133,17 @@ def translate(pictures: Tensor, probability: float, rng: torch.Generator) -> Ten
     return moved
 
 
-def _whole(n: int, reach: int, rng: torch.Generator, like: Tensor) -> Tensor:
+def _whole(n: int, reach: int, rng: Rng, like: Tensor) -> Tensor:
     """``(n,)`` whole numbers in -reach..reach."""
-    return torch.randint(-reach, reach + 1, (n,), generator=rng).to(like.device, non_blocking=True)
+    return whole(rng, -reach, reach + 1, n).to(like.device, non_blocking=True)
 
 
-def cutout(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor:
+def cutout(pictures: Tensor, probability: float, rng: Rng) -> Tensor:
     """Set a square of half the side to zero, at a place that may reach over the edge."""
     n, _c, height, width = pictures.shape
     chosen = _chosen(n, probability, rng, pictures)
-    top = (torch.randint(0, height + 1, (n,), generator=rng) - height // 4).to(pictures.device)
-    left = (torch.randint(0, width + 1, (n,), generator=rng) - width // 4).to(pictures.device)
+    top = (whole(rng, 0, height + 1, n) - height // 4).to(pictures.device)
+    left = (whole(rng, 0, width + 1, n) - width // 4).to(pictures.device)
     rows = torch.arange(height, device=pictures.device)
     columns = torch.arange(width, device=pictures.device)
     in_rows = (rows >= top.view(n, 1) - height // 4) & (rows < top.view(n, 1) + height // 4)
@@ -150,7 +152,7 @@ def cutout(pictures: Tensor, probability: float, rng: torch.Generator) -> Tensor
     return pictures * (~hole).to(pictures.dtype)
 
 
-_CHANGES: dict[str, Callable[[Tensor, float, torch.Generator], Tensor]] = {
+_CHANGES: dict[str, Callable[[Tensor, float, Rng], Tensor]] = {
     "brightness": brightness,
     "colour": colour,
     "translate": translate,

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,12 +44,19 @@ class Pictures:
         labels: ``(n,)`` int64 indices into ``categories``; zeros when there are none.
         categories: names, sorted; empty when the pictures have none.
         manifest: what ``dataset.json`` holds.
+        held_out: indices of pictures that are never trained on, sorted; none unless something sets them apart.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     categories: tuple[str, ...]
     manifest: dict[str, Any]
+    held_out: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    @property
+    def trained_on(self) -> NDArray[np.int64]:
+        """Indices of the pictures that a run shows its networks: all but those held out."""
+        return np.setdiff1d(np.arange(len(self.images)), self.held_out, assume_unique=True)
 
     @property
     def digest(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +60,7 @@ def forward_flops(module: nn.Module, *inputs: Tensor) -> tuple[float, Tensor]:
     return total / inputs[0].shape[0], output
 
 
-def grad_norm(parameters: list[nn.Parameter]) -> Tensor:
+def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """Euclidean norm of all gradients together."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norms = torch._foreach_norm(gradients)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from shopgen_django.ml.augment import Augment
 from shopgen_django.ml.losses import AdversarialLoss, gradient_penalties
-from shopgen_django.ml.networks import forward_flops, grad_norm
+from shopgen_django.ml.networks import forward_flops
 
-from .base import Batch, Generator, Learner
+from .base import Batch, Figures, Generator, Learner
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,39 +70,38 @@ class AdversarialLearner(Learner):
         with torch.autocast(device_type=self._device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
             yield
 
-    def _discriminator_step(self, batch: Batch) -> dict[str, Tensor]:
+    def _discriminator_step(self, batch: Batch) -> Figures:
+        return self._descend(batch, self._discriminator_loss, self._d_optimiser, self._d_parameters, norm="grad_norm_d")
+
+    def _discriminator_loss(self, part: Batch) -> tuple[Tensor, Figures]:
         settings = self.settings
         penalised = settings.gamma > 0
-        real = batch.real
+        real = part.real
         with torch.no_grad(), self._precision():
-            fake = self.generator(self._latents(batch, batch.labels), batch.labels).float()
+            fake = self.generator(self._latents(part, part.labels), part.labels).float()
         if penalised:
             real = real.detach().requires_grad_()
             fake.requires_grad_()
         # Real and made pictures go through in one batch: a network without batch statistics gives the same numbers,
         # and larger batches keep the cores busy. Networks with batch norm must see them apart (see dcgan).
         with self._precision():
-            both = settings.augment(torch.cat([real, fake]), batch.rng)
-            labels = torch.cat([batch.labels, batch.labels])
+            both = settings.augment(torch.cat([real, fake]), part.rng)
+            labels = torch.cat([part.labels, part.labels])
             logits = self.discriminator(both, labels).float()
         real_logits, fake_logits = logits.chunk(2)
         loss = settings.loss.discriminator(real_logits, fake_logits)
         figures = {"loss_d": loss.detach()}
-        total = loss
         if penalised:
             r1, r2 = gradient_penalties(logits, real, fake)
-            total = loss + 0.5 * settings.gamma * (r1 + r2)
+            loss = loss + 0.5 * settings.gamma * (r1 + r2)
             figures |= {"r1": r1.detach(), "r2": r2.detach()}
-        self._d_optimiser.zero_grad(set_to_none=True)
-        total.backward(inputs=self._d_parameters)
-        figures["grad_norm_d"] = grad_norm(self._d_parameters)
-        self._d_optimiser.step()
         real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
-        return figures | {
+        figures |= {
             "real_logit": real_logits.mean(),
             "fake_logit": fake_logits.mean(),
             "accuracy_d": self._accuracy(real_logits, fake_logits),
         }
+        return loss, figures
 
     def _accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
         """Share that the discriminator gets right: pairs for a pairing loss (its level is arbitrary), else signs."""
@@ -111,28 +110,27 @@ class AdversarialLearner(Learner):
         middle = 0.5 if self.settings.loss.name == "lsgan" else 0.0
         return 0.5 * ((real > middle).float().mean() + (fake < middle).float().mean())
 
-    def _generator_step(self, batch: Batch) -> dict[str, Tensor]:
+    def _generator_step(self, batch: Batch) -> Figures:
+        return self._descend(batch, self._generator_loss, self._g_optimiser, self._g_parameters, norm="grad_norm_g")
+
+    def _generator_loss(self, part: Batch) -> tuple[Tensor, Figures]:
         settings = self.settings
-        labels = batch.labels_again
+        labels = part.labels_again
         self.discriminator.requires_grad_(False)
         with self._precision():
-            fake = self.generator(self._latents(batch, labels), labels)
-            fake_logits = self.discriminator(settings.augment(fake, batch.rng), labels).float()
+            fake = self.generator(self._latents(part, labels), labels)
+            fake_logits = self.discriminator(settings.augment(fake, part.rng), labels).float()
             real_logits = fake_logits.detach()
             if settings.loss.paired:
                 with torch.no_grad():
-                    seen = settings.augment(batch.real_again, batch.rng)
+                    seen = settings.augment(part.real_again, part.rng)
                     real_logits = self.discriminator(seen, labels).float()
         self.discriminator.requires_grad_(True)
         loss = settings.loss.generator(real_logits, fake_logits)
-        extra = self._generator_extra(batch)
-        self._g_optimiser.zero_grad(set_to_none=True)
-        (loss if extra is None else loss + extra).backward()
-        figures = {"loss_g": loss.detach(), "grad_norm_g": grad_norm(self._g_parameters)}
-        self._g_optimiser.step()
-        return figures
+        extra = self._generator_extra(part)
+        return loss if extra is None else loss + extra, {"loss_g": loss.detach()}
 
-    def _generator_extra(self, batch: Batch) -> Tensor | None:
+    def _generator_extra(self, part: Batch) -> Tensor | None:
         """A term that a family adds to the generator's loss."""
         return None
 

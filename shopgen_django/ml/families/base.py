@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from shopgen_django.ml.config import TrainConfig
 from shopgen_django.ml.data import Pictures
+from shopgen_django.ml.networks import grad_norm
+from shopgen_django.ml.processes import ALONE, Processes
+from shopgen_django.ml.seeding import Rng, normal, part_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,17 +32,54 @@ class DataFacts:
 class Batch:
     """Material of one step. Pictures are ``(n, c, h, w)`` float in -1..1 on the run's device, labels ``(n,)`` int64.
 
-    ``real_again`` are other real pictures, for losses whose generator step looks at real ones. ``rng`` is a CPU
-    generator seeded with (seed, step): draw everything random from it, in a fixed order.
+    ``real_again`` are other real pictures, for losses whose generator step looks at real ones. ``rng`` is seeded with
+    (seed, step): draw everything random from it, in a fixed order, with the functions of
+    :mod:`~shopgen_django.ml.seeding`.
     """
 
     real: Tensor
     labels: Tensor
     real_again: Tensor
     labels_again: Tensor
-    rng: torch.Generator
+    rng: Rng
     images_seen: int
     """Before this step."""
+    total: int = 0
+    """Pictures of the step in all processes and parts together; 0: those that are here."""
+
+    @property
+    def share(self) -> float:
+        """These pictures' share of the step: the weight of their mean in the whole's."""
+        return len(self.real) / self.total if self.total else 1.0
+
+    def parts(self, size: int) -> Iterator[Batch]:
+        """The batch in parts of at most ``size`` pictures (0: whole), each with its own rows of the random numbers.
+
+        ``rng`` stands still while the parts are worked through and then behind all of their numbers.
+        """
+        count = len(self.real)
+        if not size or size >= count:
+            yield self
+            return
+        part = self
+        for start in range(0, count, size):
+            rows = slice(start, min(count, start + size))
+            part = replace(
+                self,
+                real=self.real[rows],
+                labels=self.labels[rows],
+                real_again=self.real_again[rows],
+                labels_again=self.labels_again[rows],
+                rng=part_of(self.rng, rows.start, rows.stop, count),
+                total=self.total or count,
+            )
+            yield part
+        self.rng.set_state(part.rng.get_state())
+
+
+Figures = dict[str, Tensor]
+PartLoss = Callable[[Batch], tuple[Tensor, Figures]]
+"""Mean loss over the pictures of a batch or a part of one, and figures that are such means too, detached."""
 
 
 class Generator(nn.Module):
@@ -50,18 +90,30 @@ class Generator(nn.Module):
 
     latent: int
 
-    def draw(self, rng: torch.Generator, labels: Tensor, truncation: float = 1.0) -> Tensor:
+    def draw(self, rng: Rng, labels: Tensor, truncation: float = 1.0) -> Tensor:
         """``(n, latent)`` random vectors on the CPU for pictures of these categories: standard normal here.
 
         The vector of a row depends on the numbers drawn before it; ``truncation`` below 1 pulls it to the middle.
         """
-        return torch.randn(len(labels), self.latent, generator=rng) * truncation
+        return normal(rng, len(labels), self.latent) * truncation
 
 
 class Learner(ABC):
-    """Networks and optimisers of a run, and the step that trains them."""
+    """Networks and optimisers of a run, and the step that trains them.
+
+    A step calls :meth:`_descend` once for each player. What else a learner may do is told by the methods with a body:
+    each has a default that does nothing.
+    """
 
     generator: Generator
+    processes: Processes = ALONE
+    """Who trains along; set by the loop before the first step."""
+    micro_batch: int = 0
+    """Pictures that go through the networks at once; 0: the whole batch. Halved when memory runs out."""
+    lr_scale: float = 1.0
+    """Set by :meth:`set_lr_scale`; a learner with a schedule of its own multiplies by it."""
+    may_roll_back: bool = True
+    """Whether the loop may put an earlier state back and go on (not where every step counts, as with privacy)."""
 
     @abstractmethod
     def modules(self) -> dict[str, nn.Module]:
@@ -78,6 +130,75 @@ class Learner(ABC):
     @abstractmethod
     def flops_per_image(self) -> float:
         """Floating-point operations of one step divided by the batch size, closed form."""
+
+    def before_step(self, step: int, images_seen: int) -> None:  # noqa: B027 - a hook
+        """Called before each step (numbered from 0): schedules of learning rates, penalties, augmentation."""
+
+    def end_reason(self) -> str:
+        """Why no further step may be taken, in plain words; empty as long as one may. Asked before each step."""
+        return ""
+
+    def extra_state(self) -> dict[str, Any]:
+        """Plain values (JSON) to save besides networks and optimisers."""
+        return {}
+
+    def extra_tensors(self) -> dict[str, Tensor]:
+        """Tensors to save besides networks and optimisers."""
+        return {}
+
+    def load_extra_state(  # noqa: B027 - a hook
+        self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    ) -> None:
+        """The inverse of the two methods above; both empty for a state saved by a learner that had none."""
+
+    def set_lr_scale(self, scale: float) -> None:
+        """Multiply the learning rates that the learner was made with by ``scale``."""
+        self.lr_scale = scale
+        for optimiser in self.optimisers().values():
+            for group in optimiser.param_groups:
+                group["lr"] = group.setdefault("first_lr", group["lr"]) * scale
+
+    def _descend(
+        self,
+        batch: Batch,
+        loss: PartLoss,
+        optimiser: torch.optim.Optimizer,
+        parameters: Sequence[nn.Parameter],
+        *,
+        norm: str,
+    ) -> Figures:
+        """One step of ``optimiser`` down the mean of ``loss`` over the batches of all processes.
+
+        The batch goes through in parts of :attr:`micro_batch` pictures; the gradients add up to the whole's.
+
+        Args:
+            batch: this process' rows.
+            loss: called for each part. It may be called again for a part, and draws from the part's ``rng`` only.
+            optimiser: the one that holds ``parameters``.
+            parameters: what is changed; no other gradient is kept.
+            norm: the name of the gradients' norm among the figures returned.
+        """
+        optimiser.zero_grad(set_to_none=True)
+        figures: Figures = {}
+        for part in batch.parts(self.micro_batch):
+            value, found = loss(part)
+            share = part.share
+            if share == 1.0:
+                value.backward(inputs=parameters)
+                figures = found
+            else:
+                (value * share).backward(inputs=parameters)
+                for name, figure in found.items():
+                    figures[name] = figures[name] + figure * share if name in figures else figure * share
+        return self._update(optimiser, parameters, figures, norm=norm)
+
+    def _update(
+        self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], figures: Figures, *, norm: str
+    ) -> Figures:
+        """Sum gradients and figures over all processes, then step. Every optimiser steps here and nowhere else."""
+        figures[norm] = grad_norm(parameters)
+        optimiser.step()
+        return figures
 
 
 class Family(ABC):

@@ -15,12 +15,13 @@ from shopgen_django.ml.augment import Augment, policy
 from shopgen_django.ml.config import TrainConfig, base_side
 from shopgen_django.ml.data import Pictures
 from shopgen_django.ml.losses import LOSSES
-from shopgen_django.ml.networks import SLOPE, forward_flops, grad_norm, scaled_normal, to_device
+from shopgen_django.ml.networks import SLOPE, forward_flops, scaled_normal, to_device
+from shopgen_django.ml.seeding import Rng, normal, uniform
 from shopgen_django.ml.seeding import generator as seeded
 from shopgen_django.ml.warm import Describer
 
 from .adversarial import AdversarialLearner, GameSettings
-from .base import Batch, DataFacts, Family, Generator
+from .base import Batch, DataFacts, Family, Figures, Generator
 
 COMPONENTS = 48
 """Numbers that describe a photo in the warm start."""
@@ -70,7 +71,7 @@ class ModernGenerator(Generator):
         self.last = nn.Conv2d(plan[-1], channels * 4, 3, 1, 1)
         self.deal = nn.PixelShuffle(2)
 
-    def draw(self, rng: torch.Generator, labels: Tensor, truncation: float = 1.0) -> Tensor:
+    def draw(self, rng: Rng, labels: Tensor, truncation: float = 1.0) -> Tensor:
         """Standard normal numbers; after a warm start the first ones are a blend of the codes of two photos.
 
         Codes of photos fill only a small part of the space of random vectors; in between lie products that could be,
@@ -80,8 +81,8 @@ class ModernGenerator(Generator):
         if not len(self.codes):
             return vectors
         codes, of = self.codes.cpu(), self.code_labels.cpu()
-        which = torch.rand(len(labels), 2, generator=rng)
-        share = 0.4 * torch.rand(len(labels), 1, generator=rng)
+        which = uniform(rng, len(labels), 2)
+        share = 0.4 * uniform(rng, len(labels), 1)
         for row, label in enumerate(labels.tolist()):
             mine = codes[of == label] if self.embed is not None else codes
             if len(mine):
@@ -95,7 +96,7 @@ class ModernGenerator(Generator):
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         h = latents if self.embed is None else torch.cat([latents, self.embed(labels)], dim=1)
-        h = self.first(h).view(len(h), -1, self.base, self.base)
+        h = self.first(h).view(h.shape[0], -1, self.base, self.base)
         h = leaky_relu(h.contiguous(memory_format=torch.channels_last), SLOPE)
         h = leaky_relu(h + self.mixes[0](h), SLOPE)
         picture: Tensor | None = None
@@ -205,12 +206,7 @@ class ModernLearner(AdversarialLearner):
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         if batch.images_seen < self.warm_images:
-            loss = self._redraw(batch)
-            self._g_optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            figures = {"redraw": loss.detach(), "grad_norm_g": grad_norm(self._g_parameters)}
-            self._g_optimiser.step()
-            return figures
+            return self._descend(batch, self._warm_loss, self._g_optimiser, self._g_parameters, norm="grad_norm_g")
         figures = self._discriminator_step(batch)
         if batch.images_seen >= 1.25 * self.warm_images:
             figures.update(self._generator_step(batch))
@@ -225,18 +221,22 @@ class ModernLearner(AdversarialLearner):
             redraw = 3.0 * forward_flops(self.generator, latent, label)[0]
         return super().flops_per_image() + redraw
 
-    def _redraw(self, batch: Batch) -> Tensor:
-        assert self.describer is not None
-        noise = torch.randn(len(batch.real), self.generator.latent, generator=batch.rng).to(self._device)
-        described = self.describer(batch.real, batch.labels, noise)
-        with self._precision():
-            drawn = self.generator(described, batch.labels)
-        return (drawn.float() - batch.real).abs().mean()
+    def _warm_loss(self, part: Batch) -> tuple[Tensor, Figures]:
+        loss = self._redraw(part)
+        return loss, {"redraw": loss.detach()}
 
-    def _generator_extra(self, batch: Batch) -> Tensor | None:
+    def _redraw(self, part: Batch) -> Tensor:
+        assert self.describer is not None
+        noise = normal(part.rng, len(part.real), self.generator.latent).to(self._device)
+        described = self.describer(part.real, part.labels, noise)
+        with self._precision():
+            drawn = self.generator(described, part.labels)
+        return (drawn.float() - part.real).abs().mean()
+
+    def _generator_extra(self, part: Batch) -> Tensor | None:
         if self.describer is None or REDRAW_WEIGHT <= 0:
             return None
-        return REDRAW_WEIGHT * self._redraw(batch)
+        return REDRAW_WEIGHT * self._redraw(part)
 
 
 class Modern(Family):
