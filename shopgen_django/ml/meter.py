@@ -20,12 +20,11 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._names: tuple[str, ...] = ()
-        self._sum: Tensor | None = None
+        # By the names of a step's figures: not every step has the same ones (several critic steps, a warm start).
+        self._sums: dict[tuple[str, ...], tuple[Tensor, int]] = {}
         self._since = time.perf_counter()
         self._waited = 0.0
         self._kept_up = 0.0
-        self._summed = 0
         self.steps = 0
         self.notes: dict[str, float] = {}
 
@@ -38,19 +37,17 @@ class Meter:
         """
         names = tuple(figures)
         values = torch.stack([figures[name].float() for name in names])
-        # Steps of another phase have other figures: their averages begin anew.
-        same = self._sum is not None and names == self._names
-        self._sum = self._sum + values if self._sum is not None and same else values
-        self._summed = self._summed + 1 if same else 1
-        self._names = names
+        before, count = self._sums.get(names, (None, 0))
+        values = values if before is None else before + values
+        self._sums[names] = (values, count + 1)
         self.steps += 1
         if self._device.type != "cuda" or self.steps % CHECK_EVERY_ON_GPU == 0:
-            self._check(self._sum, step)
+            self._check(names, values, step)
 
-    def _check(self, values: Tensor, step: int) -> None:
+    def _check(self, names: tuple[str, ...], values: Tensor, step: int) -> None:
         finite = torch.isfinite(values)
         if not bool(finite.all()):
-            bad = [name for name, good in zip(self._names, finite.tolist(), strict=True) if not good]
+            bad = [name for name, good in zip(names, finite.tolist(), strict=True) if not good]
             raise Diverged(
                 f"{', '.join(bad)} is no longer a finite number at step {step}. The last good state is kept. "
                 "Try a smaller --lr or a larger --gamma, with --fresh."
@@ -74,11 +71,20 @@ class Meter:
         """A figure that is not per step; repeated in every tick until the next one."""
         self.notes[name] = value
 
+    def forget(self) -> None:
+        """Drop the sums since the last tick: they are of steps that are undone."""
+        self._sums, self.steps = {}, 0
+        self._since, self._waited, self._kept_up = time.perf_counter(), 0.0, 0.0
+
     def flush(self, batch: int) -> dict[str, float]:
         """Averages since the last call, with ``images_per_second``, shares of waiting and upkeep, peak memory."""
         values: dict[str, float] = {}
-        if self._sum is not None:
-            values = dict(zip(self._names, (self._sum / self._summed).tolist(), strict=True))
+        counts: dict[str, int] = {}
+        for names, (total, count) in self._sums.items():
+            for name, figure in zip(names, total.tolist(), strict=True):
+                values[name] = values.get(name, 0.0) + figure
+                counts[name] = counts.get(name, 0) + count
+        values = {name: figure / counts[name] for name, figure in values.items()}
         now = time.perf_counter()
         span = max(1e-9, now - self._since)
         training = max(1e-9, span - self._kept_up)
@@ -89,6 +95,6 @@ class Meter:
             "peak_memory": float(peak_memory(self._device)),
             **self.notes,
         }
-        self._sum, self.steps, self._since = None, 0, now
+        self._sums, self.steps, self._since = {}, 0, now
         self._waited = self._kept_up = 0.0
         return values

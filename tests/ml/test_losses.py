@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from shopgen_django.ml.losses import LOSSES, gradient_penalties
+from shopgen_django.ml.losses import LOSSES, gradient_penalties, slope_penalty
 
 LOGITS = (-8.0, 0.0, 8.0)
 
@@ -32,6 +32,7 @@ EXPECTED = {
     "hinge": lambda logit: -1.0,
     "lsgan": lambda logit: logit - 1.0,
     "rp": lambda logit: -_sigmoid(0.0 - logit),
+    "wgan-gp": lambda logit: -1.0,
 }
 
 
@@ -140,3 +141,21 @@ def test_penalties_can_be_differentiated() -> None:
     penalty.backward()
     assert scale.grad is not None
     assert scale.grad.item() == pytest.approx(2 * 2.0 * 4)  # d(scale**2 * 4 pixels) / d(scale)
+
+
+def test_the_slope_penalty_is_per_picture() -> None:
+    """Slopes of 1 and 3: (0 + 4) / 2. A norm over the whole batch would give (sqrt(10) - 1) squared."""
+    pictures = torch.zeros(2, 1, 1, 1, requires_grad=True)
+    penalty = slope_penalty(pictures.flatten() * torch.tensor([1.0, 3.0]), pictures)
+    assert penalty.item() == pytest.approx(2.0)
+    assert penalty.item() != pytest.approx((math.sqrt(10.0) - 1.0) ** 2)
+
+
+def test_the_slope_penalty_of_a_flat_critic_is_one_and_its_gradient_finite() -> None:
+    scale = torch.zeros((), requires_grad=True)
+    pictures = torch.ones(2, 1, 2, 2, requires_grad=True)
+    penalty = slope_penalty((scale * pictures).sum(dim=(1, 2, 3)), pictures)
+    penalty.backward()
+    assert penalty.item() == pytest.approx(1.0, abs=1e-5)
+    assert scale.grad is not None
+    assert torch.isfinite(scale.grad)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from shopgen_django.ml.augment import Augment
-from shopgen_django.ml.losses import AdversarialLoss, gradient_penalties
+from shopgen_django.ml.losses import AdversarialLoss, gradient_penalties, slope_penalty
 from shopgen_django.ml.networks import forward_flops
+from shopgen_django.ml.seeding import uniform
 
 from .base import Batch, Figures, Generator, Learner
 
@@ -27,6 +28,8 @@ class GameSettings:
     lr: float
     betas: tuple[float, float]
     bf16: bool
+    critic_steps: int = 1
+    """Steps of the discriminator for one of the generator."""
 
 
 class AdversarialLearner(Learner):
@@ -59,8 +62,14 @@ class AdversarialLearner(Learner):
 
     def step(self, batch: Batch) -> Mapping[str, Tensor]:
         figures = self._discriminator_step(batch)
-        figures.update(self._generator_step(batch))
+        if self._is_generators_turn(batch):
+            figures.update(self._generator_step(batch))
         return figures
+
+    def _is_generators_turn(self, batch: Batch) -> bool:
+        """Every ``critic_steps``-th step, told from the pictures seen: a resumed run goes on in the same rhythm."""
+        number = batch.images_seen // (batch.total or len(batch.real))
+        return number % self.settings.critic_steps == self.settings.critic_steps - 1
 
     def _latents(self, batch: Batch, labels: Tensor) -> Tensor:
         return self.generator.draw(batch.rng, labels).to(self._device)
@@ -91,6 +100,10 @@ class AdversarialLearner(Learner):
         real_logits, fake_logits = logits.chunk(2)
         loss = settings.loss.discriminator(real_logits, fake_logits)
         figures = {"loss_d": loss.detach()}
+        if settings.loss.slope_weight > 0:
+            slope = self._slope(both, part)
+            loss = loss + settings.loss.slope_weight * slope
+            figures["slope"] = slope.detach()
         if penalised:
             r1, r2 = gradient_penalties(logits, real, fake)
             loss = loss + 0.5 * settings.gamma * (r1 + r2)
@@ -103,11 +116,20 @@ class AdversarialLearner(Learner):
         }
         return loss, figures
 
+    def _slope(self, both: Tensor, part: Batch) -> Tensor:
+        """The slope penalty between the real and the made pictures as the discriminator sees them."""
+        real, fake = both.detach().chunk(2)
+        share = uniform(part.rng, len(real)).to(self._device).view(-1, *[1] * (real.dim() - 1))
+        between = torch.lerp(real, fake, share.to(real.dtype)).requires_grad_()
+        with self._precision():
+            logits = self.discriminator(between, part.labels)
+        return slope_penalty(logits, between)
+
     def _accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
-        """Share that the discriminator gets right: pairs for a pairing loss (its level is arbitrary), else signs."""
-        if self.settings.loss.paired:
+        """Share that the discriminator gets right: pairs for a loss whose level is arbitrary, else signs."""
+        middle = self.settings.loss.middle
+        if middle is None:
             return (real > fake).float().mean()
-        middle = 0.5 if self.settings.loss.name == "lsgan" else 0.0
         return 0.5 * ((real > middle).float().mean() + (fake < middle).float().mean())
 
     def _generator_step(self, batch: Batch) -> Figures:
@@ -138,7 +160,8 @@ class AdversarialLearner(Learner):
         """``4 G + 8 D``, or ``4 G + 15 D`` with penalties and a paired loss, of the forward passes' operations.
 
         D step: making is 1 G; plain 2 passes of 3 D each, with penalties 12 D. G step: 3 G, 2 D for the gradient by
-        the picture, and 1 D for the real pictures of a paired loss.
+        the picture, and 1 D for the real pictures of a paired loss. A slope penalty is 6 D on one picture more. With
+        several critic steps the G step counts its share.
         """
         latent = torch.zeros(1, self.generator.latent, device=self._device)
         label = torch.zeros(1, dtype=torch.int64, device=self._device)
@@ -146,5 +169,7 @@ class AdversarialLearner(Learner):
         g, picture = forward_flops(self.generator, latent, label)
         self.generator.train()
         d, _ = forward_flops(self.discriminator, picture, label)
-        d_step = 12.0 if self.settings.gamma > 0 else 6.0
-        return 4.0 * g + (d_step + 2.0 + (1.0 if self.settings.loss.paired else 0.0)) * d
+        loss = self.settings.loss
+        d_step = (12.0 if self.settings.gamma > 0 else 6.0) + (6.0 if loss.slope_weight > 0 else 0.0)
+        g_step = 3.0 * g + (3.0 if loss.paired else 2.0) * d
+        return g + d_step * d + g_step / self.settings.critic_steps

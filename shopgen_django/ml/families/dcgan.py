@@ -1,7 +1,8 @@
 """The classic arm: the network shape of DCGAN (Radford et al. 2015), batch norm in the generator.
 
-Cross-entropy with the non-saturating (default) or the minimax generator loss, or squared error (LSGAN, Mao et al.
-2017). The discriminator has no batch norm: real and made pictures go through it in one batch.
+Cross-entropy with the non-saturating (default) or the minimax generator loss, squared error (LSGAN, Mao et al. 2017),
+hinge, or the critic of WGAN-GP (Gulrajani et al. 2017); on wish with an unrolled discriminator (:mod:`.unrolled`).
+The discriminator has no batch norm: real and made pictures go through it in one batch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from shopgen_django.ml.seeding import generator as seeded
 from .adversarial import AdversarialLearner, GameSettings
 from .base import DataFacts, Family, Generator
 from .modern import channel_plan
+from .unrolled import UnrolledLearner, check_unrolled
 
 
 class DcganGenerator(Generator):
@@ -89,9 +91,11 @@ class Dcgan(Family):
     """See the module's text."""
 
     name = "dcgan"
-    losses = ("ns", "minimax", "lsgan")
+    losses = ("ns", "minimax", "lsgan", "hinge", "wgan-gp")
 
     def resolve(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> dict[str, Any]:
+        if config.unroll:
+            check_unrolled(config)
         on_gpu = device.type == "cuda"
         return {
             "width": 64 if on_gpu else 24,
@@ -101,6 +105,8 @@ class Dcgan(Family):
             "batch_size": min(128 if on_gpu else 32, max(8, facts.count)),
             "ema_images": 10_000,
             "warm_images": 0,
+            "unroll": 0,
+            "n_critic": LOSSES[config.loss or self.losses[0]].critic_steps,
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
@@ -134,9 +140,13 @@ class Dcgan(Family):
             augment=Augment(names, probability),
             gamma=config.gamma or 0.0,
             lr=config.lr or 2e-4,
-            betas=(0.5, 0.999),
-            bf16=config.precision == "bf16",
+            # A critic that is far ahead gives large, fast changing gradients: momentum would carry it past the mark.
+            betas=(0.0, 0.9) if config.loss == "wgan-gp" else (0.5, 0.999),
+            bf16=config.precision == "bf16" and not config.unroll,
+            critic_steps=config.n_critic or 1,
         )
+        if config.unroll:
+            return UnrolledLearner(generator, discriminator, settings, unrolled=config.unroll)
         return AdversarialLearner(generator, discriminator, settings)
 
 

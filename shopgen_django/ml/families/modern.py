@@ -171,7 +171,8 @@ class ModernDiscriminator(nn.Module):
         return logit
 
 
-def _initialise(module: nn.Module, rng: torch.Generator) -> None:
+def initialise(module: nn.Module, rng: torch.Generator) -> None:
+    """Scaled normal weights for convolutions and linear layers, standard normal ones for embeddings."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             scaled_normal(layer, rng)
@@ -208,7 +209,7 @@ class ModernLearner(AdversarialLearner):
         if batch.images_seen < self.warm_images:
             return self._descend(batch, self._warm_loss, self._g_optimiser, self._g_parameters, norm="grad_norm_g")
         figures = self._discriminator_step(batch)
-        if batch.images_seen >= 1.25 * self.warm_images:
+        if batch.images_seen >= 1.25 * self.warm_images and self._is_generators_turn(batch):
             figures.update(self._generator_step(batch))
         return figures
 
@@ -243,19 +244,21 @@ class Modern(Family):
     """See the module's text."""
 
     name = "modern"
-    losses = ("rp", "ns", "hinge")
+    losses = ("rp", "ns", "hinge", "lsgan", "wgan-gp")
 
     def resolve(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> dict[str, Any]:
         on_gpu = device.type == "cuda"
         area = (facts.size / 64) ** 2
+        loss = LOSSES[config.loss or self.losses[0]]
         return {
             "width": 64 if on_gpu else 16 if facts.size >= 48 else 32,
             "latent": 64,
             "lr": 2e-4 if on_gpu else 1e-3,
-            "gamma": 2.0 * area,
+            "gamma": 0.0 if loss.slope_weight > 0 else 2.0 * area,
             "batch_size": min(256 if on_gpu else 32, max(8, facts.count)),
             "ema_images": 500_000 if on_gpu else 10_000,
             "warm_images": WARM_IMAGES,
+            "n_critic": loss.critic_steps,
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
@@ -280,8 +283,8 @@ class Modern(Family):
         discriminator = ModernDiscriminator(
             size=facts.size, channels=facts.channels, categories=facts.categories, plan=tuple(spec["plan"])
         )
-        _initialise(generator, seeded(config.seed, "init", "generator"))
-        _initialise(discriminator, seeded(config.seed, "init", "discriminator"))
+        initialise(generator, seeded(config.seed, "init", "generator"))
+        initialise(discriminator, seeded(config.seed, "init", "discriminator"))
         with torch.no_grad():
             assert isinstance(generator, ModernGenerator)
             for layer in (generator.last, *generator.pictures):
@@ -299,6 +302,7 @@ class Modern(Family):
             lr=config.lr or 1e-3,
             betas=(0.0, 0.99),
             bf16=config.precision == "bf16",
+            critic_steps=config.n_critic or 1,
         )
         describer = None
         warm = config.warm_images or 0
