@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,22 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 def read_json(path: Path) -> Any:
     """The value stored in a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file that is never written in place a second name, replacing ``target`` in one step; a copy if need be."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    temporary.unlink(missing_ok=True)
+    try:
+        with disk_errors(target):
+            try:
+                os.link(source, temporary)
+            except (OSError, NotImplementedError):  # no hard links here
+                shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+            sync_folder(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@
 ``model.safetensors``  the averaged generator, ``model.json`` all that is needed to load it
 ``state.safetensors``  all that is needed to go on: networks, average, optimisers, position;
                        ``state.previous.safetensors`` the one before, ``state.json`` the hashes of both
+``*.best.*``           state and model of the best snapshot, where something judges snapshots
 =====================  =======================================================================
 
 No file is ever unpickled. A state is taken only when its SHA-256 is one of those in ``state.json``, which is written
@@ -35,15 +36,21 @@ from .errors import CheckpointError, ConfigError
 FORMAT = 1
 STATE = "state.safetensors"
 PREVIOUS = "state.previous.safetensors"
+BEST = "state.best.safetensors"
 STATE_HASHES = "state.json"
 WEIGHTS = "model.safetensors"
+BEST_WEIGHTS = "model.best.safetensors"
 CARD = "model.json"
+BEST_CARD = "model.best.json"
 CONFIG = "config.json"
 DATASET = "dataset.json"
 STATS = "stats.jsonl"
 SAMPLES = "samples"
 CURVES = "curves.png"
 REALS = "reals.png"
+_OF_A_RUN = (
+    STATE_HASHES, STATE, PREVIOUS, BEST, CARD, WEIGHTS, BEST_CARD, BEST_WEIGHTS, STATS, CURVES, REALS, CONFIG,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +88,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Remove what a run wrote, for a fresh start; decoded pictures stay."""
-        for name in (STATE_HASHES, STATE, PREVIOUS, CARD, WEIGHTS, STATS, CURVES, REALS, CONFIG):
+        for name in _OF_A_RUN:
             (self.path / name).unlink(missing_ok=True)
         for path in (self.path / SAMPLES).glob("*.png"):
             path.unlink()
@@ -99,7 +106,7 @@ class RunFolder:
         temporary = files.write_beside(path, data)
         try:
             known = [files.sha256_bytes(data), *self._known_hashes()][:3]
-            files.write_json(self.path / STATE_HASHES, {"format": FORMAT, "sha256": known})
+            self._write_hashes(known, self._best_hash())
             if path.exists():
                 os.replace(path, previous)
             os.replace(temporary, path)
@@ -111,16 +118,32 @@ class RunFolder:
         """Whether a state was ever saved here."""
         return (self.path / STATE).exists() or (self.path / PREVIOUS).exists()
 
-    def load_state(self) -> SavedState | None:
-        """The newest whole state; ``None`` when none was ever saved.
+    def has_best(self) -> bool:
+        """Whether a state was called the best."""
+        return (self.path / BEST).exists()
+
+    def keep_best(self) -> None:
+        """Keep the state and the model saved last as the best ones, whatever is saved later.
+
+        Costs no copy where the file system has hard links.
+        """
+        known = self._known_hashes()
+        for source, target in ((WEIGHTS, BEST_WEIGHTS), (CARD, BEST_CARD)):
+            files.link(self.path / source, self.path / target)
+        # Before the file: a kill in between leaves the old one, which then isn't taken for the best any more.
+        self._write_hashes(known, known[0])
+        files.link(self.path / STATE, self.path / BEST)
+
+    def load_state(self, *, best: bool = False) -> SavedState | None:
+        """The newest whole state (or the one kept as the best); ``None`` when none was ever saved.
 
         Raises:
             CheckpointError: there are states, but none of them is whole.
         """
         if not self.has_state():
             return None
-        known = set(self._known_hashes())
-        for name in (STATE, PREVIOUS):
+        known = set(self._known_hashes()) | {self._best_hash()}
+        for name in (BEST, STATE, PREVIOUS) if best else (STATE, PREVIOUS):
             path = self.path / name
             try:
                 data = path.read_bytes()
@@ -134,11 +157,21 @@ class RunFolder:
             "Start over with --fresh, or restore the folder from a copy."
         )
 
+    def _write_hashes(self, known: list[str], best: str) -> None:
+        value: dict[str, Any] = {"format": FORMAT, "sha256": known}
+        files.write_json(self.path / STATE_HASHES, {**value, "best": best} if best else value)
+
     def _known_hashes(self) -> list[str]:
         try:
             return [str(item) for item in files.read_json(self.path / STATE_HASHES)["sha256"]]
         except (OSError, ValueError, KeyError, TypeError):
             return []
+
+    def _best_hash(self) -> str:
+        try:
+            return str(files.read_json(self.path / STATE_HASHES).get("best", ""))
+        except (OSError, ValueError, AttributeError):
+            return ""
 
     # -- model ---------------------------------------------------------------------------------
 
@@ -160,6 +193,18 @@ class RunFolder:
             files.write_json(path, final)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def publish_best(self) -> bool:
+        """Make the model kept as the best the one that is served; false when there is none."""
+        try:
+            data = (self.path / BEST_WEIGHTS).read_bytes()
+            card = files.read_json(self.path / BEST_CARD)
+        except FileNotFoundError:
+            return False
+        if files.sha256_bytes(data) != card["sha256"]:
+            return False  # a kill between the two files: the newest model stays
+        self.save_model(from_safetensors(data)[0], {n: v for n, v in card.items() if n not in ("sha256", "bytes")})
+        return True
 
     # -- statistics ----------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@ A run in one process uses :data:`ALONE`, whose sums cost nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,13 @@ class Processes:
     def from_first(self, value: Any) -> Any:
         """What process 0 has: a value of JSON, or bytes."""
         return value
+
+    def compare(self, tensors: Mapping[str, Tensor]) -> None:
+        """Make sure that all processes have the same tensors.
+
+        Raises:
+            Diverged: they don't.
+        """
 
     def close(self) -> None:
         """Say good-bye to the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,10 @@ from .families.base import Learner
 
 
 def collect(learner: Learner, ema: Ema) -> dict[str, Tensor]:
-    """Everything that a step reads or changes. (Sampling and augmentation have no state: see :mod:`.seeding`.)"""
+    """Everything that a step reads or changes. (Sampling and augmentation have no state: see :mod:`.seeding`.)
+
+    The learner's own tensors (:meth:`~.families.base.Learner.extra_tensors`) are among them.
+    """
     tensors: dict[str, Tensor] = {}
     for name, module in learner.modules().items():
         tensors |= {f"module/{name}/{key}": value for key, value in module.state_dict().items()}
@@ -22,12 +26,13 @@ def collect(learner: Learner, ema: Ema) -> dict[str, Tensor]:
         for index, parameter in enumerate(_parameters(optimiser)):
             for key, value in optimiser.state.get(parameter, {}).items():
                 tensors[f"optimiser/{name}/{index}/{key}"] = torch.as_tensor(value)
+    tensors |= {f"extra/{name}": value for name, value in learner.extra_tensors().items()}
     return tensors
 
 
 @torch.no_grad()
-def restore(learner: Learner, ema: Ema, tensors: Mapping[str, Tensor]) -> None:
-    """Put a collected state back.
+def restore(learner: Learner, ema: Ema, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | None = None) -> None:
+    """Put a collected state back; ``extra`` is what the learner's ``extra_state`` gave.
 
     Raises:
         CheckpointError: names or shapes don't fit these networks.
@@ -39,8 +44,10 @@ def restore(learner: Learner, ema: Ema, tensors: Mapping[str, Tensor]) -> None:
         for name, optimiser in learner.optimisers().items():
             for index, parameter in enumerate(_parameters(optimiser)):
                 saved = _under(tensors, f"optimiser/{name}/{index}/")
+                optimiser.state.pop(parameter, None)
                 if saved:
                     optimiser.state[parameter] = {k: _like(parameter, v) for k, v in saved.items()}
+        learner.load_extra_state(extra or {}, _under(tensors, "extra/"))
     except (RuntimeError, KeyError) as error:
         raise CheckpointError(f"The saved state doesn't fit the networks of this version: {error}") from None
 

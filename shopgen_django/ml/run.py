@@ -1,0 +1,81 @@
+"""A run at a moment: what the loop moves on and what monitors look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .config import TrainConfig
+from .data import Pictures
+from .ema import Ema
+from .families.base import Learner
+from .feed import FeedLike, make_feed
+from .folder import RunFolder
+from .processes import ALONE, Processes
+from .recipe import Recipe
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """Everything of a run that changes while it goes, and what it was made from.
+
+    ``learner`` and ``ema`` are replaced when a run that went wrong before its first snapshot begins anew: ask for them
+    each time.
+    """
+
+    recipe: Recipe
+    pictures: Pictures
+    folder: RunFolder
+    learner: Learner
+    ema: Ema
+    feed: FeedLike
+    processes: Processes = ALONE
+    step: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Training time over all resumed parts."""
+    rollbacks: int = 0
+    """How often an earlier state was put back; each time halves the learning rate."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The options as run."""
+        return self.recipe.config
+
+    @property
+    def batch(self) -> int:
+        """Pictures of a step, in all processes together."""
+        return self.config.batch_size or 1
+
+    @property
+    def images_seen(self) -> int:
+        """Real pictures shown so far."""
+        return self.step * self.batch
+
+    @property
+    def share(self) -> float:
+        """Share of the wished length, from 0; above 1 once it is passed."""
+        shares = [0.0]
+        if self.config.images_seen:
+            shares.append(self.images_seen / self.config.images_seen)
+        if self.config.minutes:
+            shares.append(self.seconds / (60.0 * self.config.minutes))
+        return max(shares)
+
+    def make_networks(self) -> None:
+        """Networks as they are before the first step."""
+        self.learner, self.ema = _networks(self.recipe, self.pictures, self.processes)
+
+
+def make_run(recipe: Recipe, pictures: Pictures, folder: RunFolder, processes: Processes = ALONE) -> Run:
+    """A run before its first step."""
+    learner, ema = _networks(recipe, pictures, processes)
+    feed = make_feed(pictures, recipe.config, recipe.facts, recipe.device, processes)
+    return Run(
+        recipe=recipe, pictures=pictures, folder=folder, learner=learner, ema=ema, feed=feed, processes=processes
+    )
+
+
+def _networks(recipe: Recipe, pictures: Pictures, processes: Processes) -> tuple[Learner, Ema]:
+    learner = recipe.family.create(recipe.config, recipe.facts, recipe.device, pictures)
+    learner.processes = processes
+    return learner, Ema(learner.generator, float(recipe.config.ema_images or 1))
