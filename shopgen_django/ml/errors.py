@@ -39,6 +39,10 @@ class OutOfMemory(MLError):
     """The device has too little memory for the networks and the batch."""
 
 
+class ProcessLost(MLError):
+    """Another process of the run has ended or is silent; the last good state is kept."""
+
+
 class Collapsed(MLError):
     """The generator makes the same picture whatever it is asked; the files are kept for inspection."""
 
@@ -49,3 +53,11 @@ class ModelFileError(MLError):
 
 class UnknownCategory(MLError):
     """The model has no such category; the message lists those it has."""
+
+
+class MissingExtra(MLError):
+    """An optional package is needed; the message names the extra that brings it."""
+
+
+class UnlikeFigures(MLError):
+    """Figures from unlike extractors or reference sets, which can't be compared."""
