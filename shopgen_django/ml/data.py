@@ -30,7 +30,6 @@ LOW_CONFIDENCE = 0.5
 MIN_PICTURES = 4
 DECODE_AHEAD = 256
 CACHE_FILE = "pictures.npy"
-DEFAULT_SIZE = 64
 
 Progress = Callable[[int, int], None]
 
@@ -101,7 +100,7 @@ def open_source(config: TrainConfig) -> Source:
         skipped=listing.skipped,
         ignored=listing.ignored,
         categories=categories,
-        size=config.size or DEFAULT_SIZE,
+        size=config.size or _default_size(config),
         channels=config.channels or 3,
     )
 
@@ -119,7 +118,7 @@ def _open_archive(path: Path, config: TrainConfig) -> Source:
     try:
         base_side(side)
     except Exception:
-        side = DEFAULT_SIZE
+        side = _default_size(config)
     digest = files.sha256_file(path)
     return Source(
         entries=entries,
@@ -155,6 +154,12 @@ def _read_archive(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
         raise DatasetError(f"{path} has {len(images)} images but {len(labels)} labels.")
     if images.dtype != np.uint8:
         scale = 255.0 if images.max(initial=0) <= 1.0 else 1.0
+def _default_size(config: TrainConfig) -> int:
+    from .families import get_family  # families know this module
+
+    return get_family(config.architecture).default_size
+
+
         images = np.clip(np.rint(images * scale), 0, 255).astype(np.uint8)
     return images, labels
 

@@ -91,7 +91,25 @@ class LoadedGenerator:
 
 
 def load_generator(folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None) -> LoadedGenerator:
-    """Load the model of an output folder.
+    """Load the generator of an output folder: see :func:`load_network`.
+
+    Raises:
+        ModelFileError: also when the model is for another purpose than making pictures.
+    """
+    from .families.base import Generator
+
+    network, card, target = load_network(folder, device, expected_sha256=expected_sha256)
+    if not isinstance(network, Generator):
+        raise ModelFileError(
+            f"The model in {folder} is for the purpose {card.get('purpose')!r}; pictures can't be generated with it."
+        )
+    return LoadedGenerator(network, card, target)
+
+
+def load_network(
+    folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None
+) -> tuple[torch.nn.Module, dict[str, Any], torch.device]:
+    """Load the model of an output folder, whatever it is for: network, content of ``model.json``, device.
 
     The SHA-256 of the weights is compared with ``model.json`` (and ``expected_sha256``) before they are parsed; names,
     shapes and kinds must be exactly the network's, and every value finite. Nothing is unpickled.
@@ -130,7 +148,7 @@ def load_generator(folder: str | Path, device: str = "cpu", *, expected_sha256: 
     network.load_state_dict(tensors)
     target = torch.device(device)
     to_device(network.eval().requires_grad_(False), target)
-    return LoadedGenerator(network, card, target)
+    return network, card, target
 
 
 def _read_card(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from . import files
 from .config import TrainConfig
 from .data import Pictures
-from .families.base import DataFacts, Generator
+from .families.base import DataFacts, Generator, Sheet
 from .folder import REALS
 from .pictures import png_bytes, sheet, to_pillow
 from .seeding import generator
@@ -47,6 +47,16 @@ class SampleGrid:
         """Pictures in the layout of the samples."""
         return png_bytes(sheet([to_pillow(a) for a in arrays], columns=COLUMNS, scale=self._scale))
 
+    def reals(self, pictures: Pictures) -> bytes:
+        """Real pictures in the layout of the samples."""
+        chosen: list[int] = []
+        rows: list[int | None] = [*self.labels] if self.labels is not None else [None] * self.rows
+        for label in rows:
+            of_row = np.flatnonzero(pictures.labels == label) if label is not None else np.arange(len(pictures.labels))
+            start = 0 if label is not None else len(chosen)
+            chosen += [int(of_row[(start + column) % len(of_row)]) for column in range(COLUMNS)]
+        return self.sheet([pictures.images[index] for index in chosen])
+
 
 def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:
     """``(n, c, h, w)`` in -1..1 to 8 bit."""
@@ -54,12 +64,6 @@ def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:
     return scaled.to(torch.uint8).numpy()
 
 
-def save_reals(folder: Path, pictures: Pictures, grid: SampleGrid) -> None:
+def save_reals(folder: Path, pictures: Pictures, grid: Sheet) -> None:
     """``reals.png``: real pictures in the layout of the samples, to compare with."""
-    chosen: list[int] = []
-    rows: list[int | None] = [*grid.labels] if grid.labels is not None else [None] * grid.rows
-    for label in rows:
-        of_row = np.flatnonzero(pictures.labels == label) if label is not None else np.arange(len(pictures.labels))
-        start = 0 if label is not None else len(chosen)
-        chosen += [int(of_row[(start + column) % len(of_row)]) for column in range(COLUMNS)]
-    files.write_bytes(folder / REALS, grid.sheet([pictures.images[index] for index in chosen]))
+    files.write_bytes(folder / REALS, grid.reals(pictures))

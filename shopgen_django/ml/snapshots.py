@@ -19,7 +19,6 @@ from .folder import CONFIG, CURVES, SAMPLES, from_safetensors, to_safetensors, v
 from .meter import Meter
 from .monitors import Monitor
 from .run import Run
-from .samples import SampleGrid
 from .state import collect, is_finite, restore
 
 MAX_ROLLBACKS = 2
@@ -33,7 +32,9 @@ class Snapshots:
     def __init__(self, run: Run, meter: Meter, monitors: Sequence[Monitor]) -> None:
         self._run, self._meter, self._monitors = run, meter, monitors
         self._writes = run.processes.rank == 0
-        self.grid = SampleGrid(run.config, run.recipe.facts, run.learner.generator, run.recipe.device)
+        self.grid = run.recipe.family.sheet(
+            run.config, run.recipe.facts, run.learner, run.pictures, run.recipe.device
+        )
         self.saved_at = -1
         """Step of the last state saved; -1 for none."""
         self._sampled_at = 0
@@ -215,6 +216,7 @@ class Snapshots:
         facts, config = run.recipe.facts, run.config
         return {
             "architecture": run.recipe.family.name,
+            "purpose": run.recipe.family.purpose,
             "network": run.recipe.family.spec(config, facts),
             "size": facts.size,
             "channels": facts.channels,

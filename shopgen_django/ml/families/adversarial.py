@@ -43,6 +43,10 @@ class AdversarialLearner(Learner):
         self.generator = generator
         self.discriminator = discriminator
         self.settings = settings
+    generator: Generator
+    steering: Steering | None = None
+    """Sets the strength of augmentation; None where it is fixed."""
+
         self._device = next(generator.parameters()).device
         # One fused kernel per optimiser: with networks this small the many small ones would cost more than the step.
         self._g_optimiser = torch.optim.Adam(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,8 @@ class Learner(ABC):
     each has a default that does nothing.
     """
 
-    generator: Generator
+    generator: nn.Module
+    """What is trained and whose average is the model: a :class:`Generator` in families whose purpose is "generate"."""
     processes: Processes = ALONE
     """Who trains along; set by the loop before the first step."""
     micro_batch: int = 0
@@ -202,7 +203,7 @@ class Learner(ABC):
 
 
 class Family(ABC):
-    """A kind of generator."""
+    """A kind of network with the way it is trained: usually a generator."""
 
     name: str
     losses: tuple[str, ...]
@@ -217,9 +218,54 @@ class Family(ABC):
         """Plain values (JSON) from which :meth:`build_generator` makes the same network again."""
 
     @abstractmethod
-    def build_generator(self, spec: Mapping[str, Any]) -> Generator:
-        """The generator's network, freshly initialised."""
+    def build_generator(self, spec: Mapping[str, Any]) -> nn.Module:
+        """The network that is the model, freshly initialised: a :class:`Generator` for the purpose "generate"."""
 
     @abstractmethod
     def create(self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures) -> Learner:
         """Networks and optimisers, initialised from ``config.seed`` and the pictures alone."""
+    def _over_processes(self, parameters: Sequence[nn.Parameter], figures: Figures) -> Figures:
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # Batch norm's running figures are those of a process' own pictures: the mean of all is kept.
+        running = [
+            statistic
+            for module in self.modules().values()
+            for layer in module.modules()
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            for statistic in (layer.running_mean, layer.running_var)
+            if statistic is not None
+        ]
+        if running:
+            torch._foreach_div_(running, float(self.processes.count))
+        values = torch.stack([figure.float() for figure in figures.values()])
+        self.processes.sum_([*gradients, *running, values])
+        return dict(zip(figures, values.unbind(), strict=True))
+
+
+class Sheet(Protocol):
+    """What a run shows of itself: the same thing at every snapshot, so that one can watch it grow."""
+
+    def draw(self, network: nn.Module) -> tuple[bytes, float]:
+        """A PNG, and the variety of the pictures within it (mean standard deviation per pixel, on the scale -1..1)."""
+        ...
+
+    def reals(self, pictures: Pictures) -> bytes:
+        """Real pictures in the same layout, as PNG."""
+        ...
+
+    purpose: str = "generate"
+    """What its models are for. A model is active for its purpose only, and only "generate" can be sampled from."""
+    default_size: int = 64
+    """Side of the pictures when neither the options nor the source say."""
+
+    def sheet(
+        self, config: TrainConfig, facts: DataFacts, learner: Learner, pictures: Pictures, device: torch.device
+    ) -> Sheet:
+        """What the run shows of itself: pictures from the same random vectors, unless a family has better to show."""
+        from shopgen_django.ml.samples import SampleGrid
+
+        assert isinstance(learner.generator, Generator)
+        return SampleGrid(config, facts, learner.generator, device)
