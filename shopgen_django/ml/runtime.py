@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import types
@@ -21,10 +22,28 @@ def usable_cores() -> int:
         return max(1, os.cpu_count() or 1)
 
 
-def thread_count(wanted: int | None) -> int:
-    """``wanted``, else ``OMP_NUM_THREADS``, else the cores that this process may use."""
+def thread_count(wanted: int | None, processes: int = 1) -> int:
+    """Threads for one of ``processes`` that share this host.
+
+    ``wanted``, else ``OMP_NUM_THREADS``, else the cores that this process may use: that many for all of them together.
+    """
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return wanted or (int(given) if given.isdigit() and int(given) > 0 else usable_cores())
+    total = wanted or (int(given) if given.isdigit() and int(given) > 0 else usable_cores())
+    return max(1, total // processes)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether PyTorch found no room for a tensor, on a GPU or on the CPU (where it has no exception of its own)."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what PyTorch keeps for later."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def choose_device(name: str) -> torch.device:

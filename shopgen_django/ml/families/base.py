@@ -14,6 +14,7 @@ from shopgen_django.ml.config import TrainConfig
 from shopgen_django.ml.data import Pictures
 from shopgen_django.ml.networks import grad_norm
 from shopgen_django.ml.processes import ALONE, Processes
+from shopgen_django.ml.runtime import free_memory, is_out_of_memory
 from shopgen_django.ml.seeding import Rng, normal, part_of
 
 
@@ -113,6 +114,8 @@ class Learner(ABC):
     """Pictures that go through the networks at once; 0: the whole batch. Halved when memory runs out."""
     lr_scale: float = 1.0
     """Set by :meth:`set_lr_scale`; a learner with a schedule of its own multiplies by it."""
+    say: Callable[[str], None] = staticmethod(lambda text: None)
+    """Writes a line into the run's log; set by the loop."""
     may_roll_back: bool = True
     """Whether the loop may put an earlier state back and go on (not where every step counts, as with privacy)."""
 
@@ -138,6 +141,14 @@ class Learner(ABC):
     def end_reason(self) -> str:
         """Why no further step may be taken, in plain words; empty as long as one may. Asked before each step."""
         return ""
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before the first step."""
+        return ()
+
+    def card(self) -> dict[str, Any]:
+        """Plain values (JSON) about how the model came to be, for ``model.json``."""
+        return {}
 
     def extra_state(self) -> dict[str, Any]:
         """Plain values (JSON) to save besides networks and optimisers."""
@@ -179,6 +190,27 @@ class Learner(ABC):
             parameters: what is changed; no other gradient is kept.
             norm: the name of the gradients' norm among the figures returned.
         """
+        while True:
+            place = batch.rng.get_state()
+            try:
+                figures = self._add_up(batch, loss, optimiser, parameters)
+                break
+            except RuntimeError as error:
+                size = self.micro_batch or len(batch.real)
+                if not is_out_of_memory(error) or size < 2:
+                    raise
+            # Out here, where the exception no longer holds what the failed pass had in memory.
+            self.micro_batch = -(-size // 2)
+            optimiser.zero_grad(set_to_none=True)
+            batch.rng.set_state(place)
+            free_memory(batch.real.device)
+            self.say(f"Out of memory with {size} pictures at once: going on with parts of {self.micro_batch}.")
+        return self._update(optimiser, parameters, figures, norm=norm)
+
+    def _add_up(
+        self, batch: Batch, loss: PartLoss, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter]
+    ) -> Figures:
+        """Gradients and figures of this process' pictures, weighted by their share of the whole batch."""
         optimiser.zero_grad(set_to_none=True)
         figures: Figures = {}
         for part in batch.parts(self.micro_batch):
@@ -186,44 +218,22 @@ class Learner(ABC):
             share = part.share
             if share == 1.0:
                 value.backward(inputs=parameters)
-                figures = found
-            else:
-                (value * share).backward(inputs=parameters)
-                for name, figure in found.items():
-                    figures[name] = figures[name] + figure * share if name in figures else figure * share
-        return self._update(optimiser, parameters, figures, norm=norm)
+                return found
+            (value * share).backward(inputs=parameters)
+            for name, figure in found.items():
+                figures[name] = figures[name] + figure * share if name in figures else figure * share
+        return figures
 
     def _update(
         self, optimiser: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], figures: Figures, *, norm: str
     ) -> Figures:
         """Sum gradients and figures over all processes, then step. Every optimiser steps here and nowhere else."""
+        if self.processes.count > 1:
+            figures = self._over_processes(parameters, figures)
         figures[norm] = grad_norm(parameters)
         optimiser.step()
         return figures
 
-
-class Family(ABC):
-    """A kind of network with the way it is trained: usually a generator."""
-
-    name: str
-    losses: tuple[str, ...]
-    """Names that ``--loss`` may take; the first is the default."""
-
-    @abstractmethod
-    def resolve(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> dict[str, Any]:
-        """Values for the options of ``config`` that are ``None``."""
-
-    @abstractmethod
-    def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
-        """Plain values (JSON) from which :meth:`build_generator` makes the same network again."""
-
-    @abstractmethod
-    def build_generator(self, spec: Mapping[str, Any]) -> nn.Module:
-        """The network that is the model, freshly initialised: a :class:`Generator` for the purpose "generate"."""
-
-    @abstractmethod
-    def create(self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures) -> Learner:
-        """Networks and optimisers, initialised from ``config.seed`` and the pictures alone."""
     def _over_processes(self, parameters: Sequence[nn.Parameter], figures: Figures) -> Figures:
         for parameter in parameters:
             if parameter.grad is None:
@@ -256,10 +266,33 @@ class Sheet(Protocol):
         """Real pictures in the same layout, as PNG."""
         ...
 
+
+class Family(ABC):
+    """A kind of network with the way it is trained: usually a generator."""
+
+    name: str
+    losses: tuple[str, ...]
+    """Names that ``--loss`` may take; the first is the default."""
     purpose: str = "generate"
     """What its models are for. A model is active for its purpose only, and only "generate" can be sampled from."""
     default_size: int = 64
     """Side of the pictures when neither the options nor the source say."""
+
+    @abstractmethod
+    def resolve(self, config: TrainConfig, facts: DataFacts, device: torch.device) -> dict[str, Any]:
+        """Values for the options of ``config`` that are ``None``."""
+
+    @abstractmethod
+    def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
+        """Plain values (JSON) from which :meth:`build_generator` makes the same network again."""
+
+    @abstractmethod
+    def build_generator(self, spec: Mapping[str, Any]) -> nn.Module:
+        """The network that is the model, freshly initialised: a :class:`Generator` for the purpose "generate"."""
+
+    @abstractmethod
+    def create(self, config: TrainConfig, facts: DataFacts, device: torch.device, pictures: Pictures) -> Learner:
+        """Networks and optimisers, initialised from ``config.seed`` and the pictures alone."""
 
     def sheet(
         self, config: TrainConfig, facts: DataFacts, learner: Learner, pictures: Pictures, device: torch.device
