@@ -10,20 +10,20 @@ import random
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
-from functools import lru_cache
 from typing import Any
 
-from django.db import connection, connections
+from django.db import connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F, QuerySet
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
-from django.db.models.sql import UpdateQuery
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.models import Job, JobState
+
+from .statements import claim_best, claimed, succeed
 
 CANDIDATES = 3
 POISON_LOSSES = 3
@@ -79,7 +79,11 @@ def entry(
 
 def lease_end() -> Combinable:
     """When a lease that is taken or renewed now runs out."""
-    return Now() + timedelta(seconds=app_settings.JOBS["LEASE_SECONDS"])
+    return Now() + timedelta(seconds=_lease_seconds())
+
+
+def _lease_seconds() -> float:
+    return float(app_settings.JOBS["LEASE_SECONDS"])
 
 
 def claim(*, worker: str, queue: str) -> Lease | None:
@@ -87,12 +91,10 @@ def claim(*, worker: str, queue: str) -> Lease | None:
 
     Best is the highest priority, then the longest wait. One statement on PostgreSQL and SQLite.
     """
-    if _can_return(connection):
-        # Raw, because compiling the same statement anew takes longer than running it.
-        sql, params = _claim_statement(connection.alias, queue, worker, float(app_settings.JOBS["LEASE_SECONDS"]))
-        for job in Job.objects.raw(sql, params):
-            return Lease(job=job, token=job.attempt, worker=worker)
-        return None
+    database = connections[router.db_for_write(Job)]
+    if _can_return(database):
+        job = claim_best(database.alias, queue=queue, worker=worker, lease_seconds=_lease_seconds())
+        return Lease(job=job, token=job.attempt, worker=worker) if job is not None else None
     return _claim_in_steps(worker=worker, queue=queue)
 
 
@@ -101,30 +103,6 @@ def _can_return(database: BaseDatabaseWrapper) -> bool:
     if database.vendor == "sqlite":
         return bool(database.features.can_return_rows_from_bulk_insert)
     return database.vendor == "postgresql"
-
-
-@lru_cache(maxsize=64)
-def _claim_statement(alias: str, queue: str, worker: str, lease_seconds: float) -> tuple[str, tuple[Any, ...]]:
-    """The claim as SQL; Django writes its parts, so that every backend gets its own way with times."""
-    database = connections[alias]
-    update = UpdateQuery(Job)
-    update.add_update_values(
-        {
-            "state": JobState.RUNNING, "attempt": F("attempt") + 1, "heartbeat_at": Now(), "worker": worker,
-            "lease_until": Now() + timedelta(seconds=lease_seconds), "started_at": Now(), "progress": 0.0,
-            "stage": "", "error_code": "", "error_detail": "", "updated_at": Now(),
-        }
-    )
-    change, change_params = update.get_compiler(using=alias).as_sql()
-    best, best_params = Job.objects.using(alias).ready(queue).values("pk")[:1].query.get_compiler(using=alias).as_sql()
-    # Other workers look past a row that somebody is just claiming; SQLite has one writer at a time anyway. So the row
-    # that was found is still ready, and the UPDATE needs no condition but its key: a second one on the state would lead
-    # PostgreSQL to read all that is queued as long as its statistics are old.
-    skip = " FOR UPDATE SKIP LOCKED" if database.features.has_select_for_update_skip_locked else ""
-    quote = database.ops.quote_name
-    columns = ", ".join(quote(str(field.column)) for field in Job._meta.concrete_fields)
-    sql = f"{change} WHERE {quote('id')} = ({best}{skip}) RETURNING {columns}"
-    return sql, (*change_params, *best_params)
 
 
 def _claim_in_steps(*, worker: str, queue: str) -> Lease | None:
@@ -141,10 +119,7 @@ def _take(job: Job, worker: str) -> bool:
     taken = Job.objects.filter(
         pk=job.pk, state=JobState.QUEUED, attempt=job.attempt, not_before__lte=Now(),
         cancel_requested_at__isnull=True, attempt__lt=F("max_attempts"),
-    ).update(
-        state=JobState.RUNNING, attempt=job.attempt + 1, lease_until=lease_end(), heartbeat_at=Now(), worker=worker,
-        started_at=Now(), progress=0.0, stage="", error_code="", error_detail="", updated_at=Now(),
-    )
+    ).update(attempt=job.attempt + 1, worker=worker, **claimed(_lease_seconds()))
     if taken:
         job.state, job.attempt, job.worker = JobState.RUNNING, job.attempt + 1, worker
         job.progress, job.stage = 0.0, ""
@@ -166,14 +141,11 @@ def beat(lease: Lease, *, progress: float | None = None, stage: str | None = Non
 def finish(lease: Lease, **measured: Any) -> bool:
     """Mark the job as succeeded; call it first in the transaction that writes the results.
 
-    False: the lease is lost or the job was cancelled, and nothing may be written.
+    ``measured``: further columns, as plain values. False: the lease is lost or the job was cancelled, and nothing may
+    be written.
     """
-    return bool(
-        lease.rows().filter(cancel_requested_at__isnull=True).update(
-            state=JobState.SUCCEEDED, lease_until=None, finished_at=Now(), heartbeat_at=Now(), updated_at=Now(),
-            progress=1.0, stage="", lost_leases=0, history=lease.history("succeeded"), **measured,
-        )
-    )
+    values = {"history": lease.history("succeeded"), **measured}
+    return succeed(router.db_for_write(Job), lease.job, token=lease.token, values=values)
 
 
 def has_won(lease: Lease) -> bool:

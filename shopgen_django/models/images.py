@@ -110,6 +110,10 @@ class ProductImage(models.Model):
                 fields=["origin_sha256"], condition=~Q(origin_sha256=""), name="shopgen_image_origin"
             ),
             models.Index(fields=["category", "-created_at"], name="shopgen_image_category"),
+            models.Index(
+                fields=["product_label"], opclasses=["varchar_pattern_ops"], condition=Q(product_label__gt=""),
+                name="shopgen_image_label",
+            ),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(kind__in=ImageKind.values), name="shopgen_image_kind"),
@@ -182,6 +186,7 @@ class Review(models.Model):
         verbose_name = _("review")
         verbose_name_plural = _("reviews")
         ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["-created_at", "-id"], name="shopgen_review_newest")]
         constraints = [
             models.CheckConstraint(
                 condition=Q(decision=ReviewDecision.APPROVED) | ~Q(reason=""),

@@ -32,10 +32,12 @@ class Job(models.Model):
     catalogue = models.CharField(_("catalogue"), max_length=64, blank=True)
     object_pk = models.CharField(_("product's primary key"), max_length=255, blank=True)
     product_label = models.CharField(_("product"), max_length=255, blank=True)
+    # The database writes every index of a row whose state changes, twice a job: those of columns that are mostly empty
+    # leave the empty ones out, and the owner's own is the first part of another one.
     model_version = models.ForeignKey(
-        "shopgen.ModelVersion", models.PROTECT, null=True, blank=True, related_name="jobs"
+        "shopgen.ModelVersion", models.PROTECT, null=True, blank=True, related_name="jobs", db_index=False
     )
-    batch = models.UUIDField(_("batch"), null=True, blank=True, db_index=True)
+    batch = models.UUIDField(_("batch"), null=True, blank=True)
 
     queue = models.CharField(_("queue"), max_length=8, choices=JobQueue.choices, default=JobQueue.CPU)
     priority = models.SmallIntegerField(_("priority"), default=0)
@@ -62,7 +64,7 @@ class Job(models.Model):
     request_sha256 = models.CharField(max_length=64, blank=True)
 
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", db_index=False
     )
     created_at = models.DateTimeField(_("created"), auto_now_add=True)
     updated_at = models.DateTimeField(_("changed"), auto_now=True)
@@ -95,6 +97,14 @@ class Job(models.Model):
             models.Index(fields=["created_by", "state"], name="shopgen_job_owner"),
             models.Index(fields=["state", "-created_at"], name="shopgen_job_state"),
             models.Index(fields=["operation", "-created_at"], name="shopgen_job_operation"),
+            models.Index(fields=["batch"], condition=Q(batch__isnull=False), name="shopgen_job_batch"),
+            models.Index(fields=["model_version"], condition=Q(model_version__isnull=False), name="shopgen_job_model"),
+            # For the search; the operators let PostgreSQL look up a beginning whatever its collation.
+            models.Index(
+                fields=["product_label"], opclasses=["varchar_pattern_ops"], condition=Q(product_label__gt=""),
+                name="shopgen_job_label",
+            ),
+            models.Index(fields=["error_code"], condition=Q(state=JobState.FAILED), name="shopgen_job_error"),
         ]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=JobState.values), name="shopgen_job_state_known"),
@@ -132,6 +142,11 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return f"{self.operation} {str(self.id)[:8]}"
+
+    @property
+    def problems(self) -> list[dict[str, str]]:
+        """What the job could not do although it succeeded: ``item``, ``label``, ``code`` and ``message`` of each."""
+        return list(self.result.get("problems") or ())
 
     @property
     def is_finished(self) -> bool:
