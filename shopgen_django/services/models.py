@@ -36,16 +36,11 @@ def register_version(
 ) -> ModelVersion:
     """Record a trainer's output folder as the next version of ``name``.
 
-    The weights are hashed now and checked before every load. Raises InvalidParameters when the folder holds no model
+    What its description says about its purpose goes before ``purpose``: a model that takes noise out never becomes
+    one that makes pictures. The weights are hashed now and checked before every load. Raises InvalidParameters when the folder holds no model
     or a text is too long; with ``activate`` also what :func:`activate_version` raises.
     """
     folder = Path(folder).resolve()
-    for field, text in (("name", name), ("purpose", purpose), ("category", category), ("folder", str(folder)),
-                        ("licence", licence)):
-        limit = getattr(ModelVersion._meta.get_field(field), "max_length", None)
-        if limit is not None and len(text) > limit:
-            message = _("At most %(limit)d characters.") % {"limit": limit}
-            raise InvalidParameters(f"{field}: {message}", fields={field: [message]})
     weights, description = folder / WEIGHTS, folder / DESCRIPTION
     for path in (weights, description):
         if not path.is_file():
@@ -54,6 +49,13 @@ def register_version(
                 % {"folder": folder, "file": path.name}
             )
     config = _described(description)
+    purpose = str(config.get("purpose") or purpose)
+    for field, text in (("name", name), ("purpose", purpose), ("category", category), ("folder", str(folder)),
+                        ("licence", licence)):
+        limit = getattr(ModelVersion._meta.get_field(field), "max_length", None)
+        if limit is not None and len(text) > limit:
+            message = _("At most %(limit)d characters.") % {"limit": limit}
+            raise InvalidParameters(f"{field}: {message}", fields={field: [message]})
     manifest = folder / MANIFEST
     values = {
         "purpose": purpose,

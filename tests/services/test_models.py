@@ -101,3 +101,16 @@ def test_a_run_whose_name_fits_no_column_is_told_before_it_trains(tmp_path: Path
         begin_run(name="n" * 101, info=info)
     assert not TrainingRun.objects.exists()
     assert begin_run(name="n", info=info).config == {"rate": None}
+
+
+def test_the_model_itself_says_what_it_is_for(folder):
+    """A denoiser becomes the active one of its own purpose and leaves the generator alone."""
+    generator = register_version(folder=folder, name="clothes", activate=True)
+    other = folder.parent / "restorer"
+    other.mkdir()
+    (other / "model.safetensors").write_bytes(b"weights")
+    (other / "model.json").write_text(json.dumps({"architecture": "denoiser", "purpose": "denoise"}))
+    restorer = register_version(folder=other, name="clothes", activate=True)
+    assert (restorer.purpose, restorer.is_active) == ("denoise", True)
+    generator.refresh_from_db()
+    assert generator.is_active
