@@ -12,12 +12,14 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .errors import ConfigError
-from .family_options import FamilyOptions, option
+from .family_options import option
+from .privacy_options import PrivacyOptions
 
 GROUPS: dict[str, str] = {
     "data": "pictures",
     "model": "what is trained",
     "length": "how long",
+    "privacy": "differential privacy",
     "machine": "where it runs",
     "output": "output folder",
     "expert": "fine tuning (the defaults follow the size of the pictures and the device)",
@@ -28,7 +30,7 @@ MIN_SIZE = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainConfig(FamilyOptions):
+class TrainConfig(PrivacyOptions):
     """Options of a run; the field's metadata holds the help text that ``--help`` prints."""
 
     source: str = option(

@@ -22,7 +22,7 @@ from . import files
 from .config import TrainConfig, base_side
 from .errors import DatasetError
 from .pictures import WHITE, BadPicture, decode, frame_product, on_white, to_square
-from .sources import Entry, choose_categories, list_folder
+from .sources import GROUP_COLUMNS, Entry, choose_categories, list_folder
 
 IN_MEMORY_BYTES = 1 << 30
 BAD_SHARE = 0.05
@@ -107,10 +107,16 @@ def open_source(config: TrainConfig) -> Source:
 
 def _open_archive(path: Path, config: TrainConfig) -> Source:
     images, labels = _read_archive(path)
+    groups = _read_groups(path, len(images))
     known = Counter(labels)
     categories = choose_categories(known, config.category)
     entries = tuple(
-        Entry(path=path, name=str(index), category=labels[index] if labels else None)
+        Entry(
+            path=path,
+            name=str(index),
+            category=labels[index] if labels else None,
+            group=groups[index] if groups else "",
+        )
         for index in range(len(images))
         if not config.category or labels[index] in categories
     )
@@ -130,6 +136,12 @@ def _open_archive(path: Path, config: TrainConfig) -> Source:
         channels=config.channels or (channels if channels in (1, 3, 4) else 3),
         archive=path,
     )
+
+
+def _default_size(config: TrainConfig) -> int:
+    from .families import get_family  # families know this module
+
+    return get_family(config.architecture).default_size
 
 
 def _read_archive(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
@@ -154,14 +166,17 @@ def _read_archive(path: Path) -> tuple[NDArray[np.uint8], list[str]]:
         raise DatasetError(f"{path} has {len(images)} images but {len(labels)} labels.")
     if images.dtype != np.uint8:
         scale = 255.0 if images.max(initial=0) <= 1.0 else 1.0
-def _default_size(config: TrainConfig) -> int:
-    from .families import get_family  # families know this module
-
-    return get_family(config.architecture).default_size
-
-
         images = np.clip(np.rint(images * scale), 0, 255).astype(np.uint8)
     return images, labels
+
+
+def _read_groups(path: Path, count: int) -> list[str]:
+    with np.load(path, allow_pickle=False) as archive:
+        found = [[str(v) for v in archive[name].tolist()] for name in GROUP_COLUMNS if name in archive]
+    groups = found[0] if found else []
+    if groups and len(groups) != count:
+        raise DatasetError(f"{path} has {count} images but {len(groups)} products.")
+    return groups
 
 
 def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress: Progress | None = None) -> Pictures:
@@ -221,6 +236,8 @@ def _digest(source: Source, config: TrainConfig) -> str:
         "skipped": source.skipped,
         "how": [config.prepare, config.fit, source.size, source.channels],
     }
+    if any(entry.group for entry in source.entries):
+        described["groups"] = [entry.group for entry in source.entries]
     return files.sha256_bytes(files.canonical_json(described))
 
 
@@ -295,6 +312,8 @@ def _manifest(
     for index in kept:
         entry = source.entries[index]
         item: dict[str, Any] = {"file": entry.name, "category": entry.category}
+        if entry.group:
+            item["group"] = entry.group
         if source.archive is None:
             item["sha256"] = source.hashes[index]
         if index in confidences:

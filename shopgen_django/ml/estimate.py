@@ -13,12 +13,14 @@ import numpy as np
 import torch
 
 from .config import TrainConfig
-from .data import Pictures, open_source
+from .data import Pictures, Source, open_source
 from .errors import OutOfMemory
-from .feed import Feed
+from .families.base import Learner
+from .feed import FeedLike, make_feed
 from .networks import parameter_count
 from .progress import clock
 from .recipe import Recipe, make_recipe
+from .run import make_learner
 from .runtime import peak_memory, thread_count
 
 STEPS = 4
@@ -37,6 +39,7 @@ class Estimate:
         memory_bytes: the largest use of this process or GPU during the measurement.
         seconds: for the whole length at that speed.
         images: pictures seen by the end.
+        notes: what else a person should know before such a run.
     """
 
     config: TrainConfig
@@ -49,6 +52,7 @@ class Estimate:
     memory_bytes: int
     seconds: float
     images: int
+    notes: tuple[str, ...] = ()
 
 
 def estimate(config: TrainConfig) -> Estimate:
@@ -84,6 +88,7 @@ def estimate(config: TrainConfig) -> Estimate:
         memory_bytes=peak_memory(recipe.device),
         seconds=seconds,
         images=int(seconds * speed),
+        notes=_notes(recipe, source),
     )
 
 
@@ -91,12 +96,13 @@ def _measure(recipe: Recipe) -> tuple[float, dict[str, int], float]:
     config = replace(recipe.config, warm_images=0)  # the game itself, not the quicker warm start
     facts = recipe.facts
     count = max(facts.categories * 2, 16)
+    if config.dp_epsilon is not None:
+        count = max(count, 2 * (config.batch_size or 1))
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, facts.channels, facts.size, facts.size), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % max(1, facts.categories)
     pictures = Pictures(images=images, labels=labels, categories=(), manifest={"digest": ""})
-    learner = recipe.family.create(config, replace(facts, count=count), recipe.device, pictures)
-    feed = Feed(pictures, config, replace(facts, count=count), recipe.device)
+    learner, feed = _rehearse(replace(recipe, config=config, facts=replace(facts, count=count)), pictures)
     learner.step(feed.batch(0))
     began = time.perf_counter()
     for step in range(1, STEPS + 1):
@@ -106,6 +112,24 @@ def _measure(recipe: Recipe) -> tuple[float, dict[str, int], float]:
     speed = STEPS * (config.batch_size or 1) / (time.perf_counter() - began)
     parameters = {name: parameter_count(module) for name, module in learner.modules().items()}
     return speed, parameters, learner.flops_per_image()
+
+
+def _rehearse(recipe: Recipe, pictures: Pictures) -> tuple[Learner, FeedLike]:
+    if recipe.config.dp_epsilon is not None:
+        from .privacy.session import rehearsal
+
+        return rehearsal(recipe, pictures)
+    feed = make_feed(pictures, recipe.config, recipe.facts, recipe.device)
+    return make_learner(recipe, pictures), feed
+
+
+def _notes(recipe: Recipe, source: Source) -> tuple[str, ...]:
+    if recipe.config.dp_epsilon is None:
+        return ()
+    from .privacy.plan import make_plan, plain_words
+    from .privacy.units import units_of_source
+
+    return tuple(plain_words(make_plan(recipe.config, units_of_source(source))))
 
 
 def describe(found: Estimate) -> str:
@@ -123,6 +147,7 @@ def describe(found: Estimate) -> str:
             f"speed        {found.images_per_second:,.0f} pictures a second, measured now on {found.config.device}",
             f"memory       {found.memory_bytes / 2**20:,.0f} MiB at the peak of the measurement",
             f"time         {clock(found.seconds)} for {found.images:,} pictures",
+            *found.notes,
             "Nothing was trained and nothing was written.",
         ]
     )

@@ -31,6 +31,10 @@ def make_feed(
     pictures: Pictures, config: TrainConfig, facts: DataFacts, device: torch.device, processes: Processes = ALONE
 ) -> FeedLike:
     """The feed that a run needs: here is chosen between kinds of sampling."""
+    if config.dp_epsilon is not None:
+        from .privacy.session import private_feed
+
+        return private_feed(pictures, config, facts, device)
     return Feed(pictures, config, facts, device, processes)
 
 

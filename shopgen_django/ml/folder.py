@@ -10,6 +10,7 @@
 ``state.safetensors``  all that is needed to go on: networks, average, optimisers, position;
                        ``state.previous.safetensors`` the one before, ``state.json`` the hashes of both
 ``*.best.*``           state and model of the best snapshot, where something judges snapshots
+``private/``           of a run with differential privacy: decoded pictures, ``dataset.json``, the secret
 =====================  =======================================================================
 
 No file is ever unpickled. A state is taken only when its SHA-256 is one of those in ``state.json``, which is written
@@ -48,6 +49,8 @@ STATS = "stats.jsonl"
 SAMPLES = "samples"
 CURVES = "curves.png"
 REALS = "reals.png"
+PRIVATE = "private"
+"""Sub-folder of a private run for what must not leave the house."""
 _OF_A_RUN = (
     STATE_HASHES, STATE, PREVIOUS, BEST, CARD, WEIGHTS, BEST_CARD, BEST_WEIGHTS, STATS, CURVES, REALS, CONFIG,
 )  # fmt: skip
@@ -77,7 +80,7 @@ class RunFolder:
             raise ConfigError(f"--output {self.path} is a file; give a folder.")
         if self.path.is_dir() and not (self.path / CONFIG).exists():
             strangers = [p.name for p in self.path.iterdir() if not p.name.startswith(".")]
-            ours = {DATASET, "pictures.npy", SAMPLES}  # left by a run that was killed before its first step
+            ours = {DATASET, "pictures.npy", SAMPLES, PRIVATE}  # left by a run that was killed before its first step
             if set(strangers) - ours:
                 raise ConfigError(
                     f"--output {self.path} holds other files ({', '.join(sorted(strangers)[:3])}) and no training "

@@ -15,7 +15,7 @@ import torch
 
 from . import files
 from .config import TrainConfig, check_config
-from .data import load_pictures, open_source
+from .data import Pictures, Progress, Source, load_pictures, open_source
 from .errors import Collapsed, Diverged, OutOfMemory
 from .events import Callbacks, RunInfo, Tick, TrainResult
 from .folder import RunFolder
@@ -79,7 +79,7 @@ def train(
     folder.prepare()
     with files.folder_lock(folder.path):
         files.remove_leftovers(folder.path)
-        pictures = load_pictures(source, config, folder.path, on_decode)
+        pictures = _read(source, config, folder, on_decode, fresh=fresh)
         recipe = make_recipe(config, source, len(pictures.trained_on))
         try:
             return _Loop(make_run(recipe, pictures, folder), callbacks, fresh=fresh).go()
@@ -89,6 +89,16 @@ def train(
                 f"{recipe.config.size} px. Try --batch-size {max(2, (recipe.config.batch_size or 4) // 2)} or a "
                 "smaller --width, with --fresh."
             ) from None
+
+
+def _read(
+    source: Source, config: TrainConfig, folder: RunFolder, on_decode: Progress | None, *, fresh: bool
+) -> Pictures:
+    if config.dp_epsilon is None:
+        return load_pictures(source, config, folder.path, on_decode)
+    from .privacy.session import load_sealed
+
+    return load_sealed(source, config, folder, on_decode, fresh=fresh)
 
 
 class _Loop:
@@ -120,7 +130,9 @@ class _Loop:
                     resumed_at=self.resumed_at,
                 )
             )
-        if run.processes.rank == 0:
+        for note in run.learner.notes():
+            self.callbacks.note(note)
+        if run.processes.rank == 0 and self.config.dp_epsilon is None:
             save_reals(run.folder.path, run.pictures, self.snapshots.grid)
         self._began = time.perf_counter() - run.seconds
         while True:

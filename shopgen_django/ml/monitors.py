@@ -54,4 +54,9 @@ class Monitor:
 
 def make_monitors(recipe: Recipe, pictures: Pictures) -> list[Monitor]:
     """The monitors of a run, in the order in which they are asked."""
+    if recipe.config.dp_epsilon is not None:
+        # No other one: they compare with photos, and what they find would be outside of what privacy promises.
+        from .privacy.session import PrivacyMonitor
+
+        return [PrivacyMonitor()]
     return []

@@ -11,6 +11,7 @@ from .data import Source
 from .errors import ConfigError
 from .families import get_family
 from .families.base import DataFacts, Family
+from .privacy.rules import check_private, private_choices
 from .runtime import choose_device, choose_precision
 
 DEFAULT_IMAGES = {"cpu": 500_000, "cuda": 5_000_000}
@@ -33,6 +34,7 @@ def make_recipe(config: TrainConfig, source: Source, count: int | None = None) -
         ConfigError: options that don't go together.
     """
     check_config(config)
+    check_private(config)
     family = get_family(config.architecture)
     if config.loss is not None and config.loss not in family.losses:
         raise ConfigError(
@@ -49,11 +51,16 @@ def make_recipe(config: TrainConfig, source: Source, count: int | None = None) -
         channels=source.channels,
         categories=len(source.categories) if conditional else 0,
     )
+    given = config
+    if given.dp_epsilon is not None:
+        config = private_choices(config, facts.count)
     config = replace(config, precision=choose_precision(config.precision, device), device=device.type)
     config = config.filled(
         {"size": source.size, "channels": source.channels, "conditional": conditional, "loss": family.losses[0]}
     )
     config = config.filled(family.resolve(config, facts, device))
+    if given.dp_epsilon is not None:
+        config = replace(config, n_critic=given.n_critic)  # left open: private training adapts it as it goes
     if config.minutes is None and config.images_seen is None:
         config = replace(config, images_seen=DEFAULT_IMAGES[device.type])
     check_config(config)

@@ -75,7 +75,16 @@ def make_run(recipe: Recipe, pictures: Pictures, folder: RunFolder, processes: P
     )
 
 
+def make_learner(recipe: Recipe, pictures: Pictures) -> Learner:
+    """The networks that a recipe describes, and how they are trained."""
+    if recipe.config.dp_epsilon is not None:
+        from .privacy.session import private_learner
+
+        return private_learner(recipe, pictures)
+    return recipe.family.create(recipe.config, recipe.facts, recipe.device, pictures)
+
+
 def _networks(recipe: Recipe, pictures: Pictures, processes: Processes) -> tuple[Learner, Ema]:
-    learner = recipe.family.create(recipe.config, recipe.facts, recipe.device, pictures)
+    learner = make_learner(recipe, pictures)
     learner.processes = processes
     return learner, Ema(learner.generator, float(recipe.config.ema_images or 1))

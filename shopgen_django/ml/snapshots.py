@@ -230,6 +230,7 @@ class Snapshots:
             "seed": config.seed,
             "metrics": dict(latest),
             "versions": versions(),
+            **run.learner.card(),
         }
 
 

@@ -13,15 +13,21 @@ from .pictures import EXTENSIONS
 
 LABELS_FILE = "labels.csv"
 UNCATEGORISED = "uncategorised"
+GROUP_COLUMNS = ("product", "group")
+"""Column of ``labels.csv``, or array of an ``.npz``, that says which pictures show the same product."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """A picture file: its path, its name relative to the source, its category (``None``: there are none)."""
+    """A picture file: its path, its name relative to the source, its category (``None``: there are none).
+
+    ``group`` is what it shares with other pictures of the same product; empty when nobody said.
+    """
 
     path: Path
     name: str
     category: str | None
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +42,9 @@ class Listing:
 def list_folder(root: Path) -> Listing:
     """Find the pictures of a folder and the category of each.
 
-    A ``labels.csv`` at the top (columns ``file`` and ``label``, others ignored; ``file`` is a path from the top or
-    a base name) decides when it is there; otherwise the first-level folder does. Hidden names and links to folders
+    A ``labels.csv`` at the top (columns ``file`` and ``label``; ``file`` is a path from the top or a base name; a
+    column ``product`` or ``group`` says which pictures show the same product; others are ignored) decides when it is
+    there; otherwise the first-level folder does. Hidden names and links to folders
     are not followed. The order is that of the names, on every system.
 
     Raises:
@@ -59,7 +66,7 @@ def list_folder(root: Path) -> Listing:
     names.sort()
     labels_file = root / LABELS_FILE
     if labels_file.is_file():
-        entries, skipped = _by_labels(root, names, read_labels(labels_file))
+        entries, skipped = _by_labels(root, names, read_labels(labels_file), read_groups(labels_file))
     else:
         entries, skipped = _by_folders(root, names), []
     if not entries:
@@ -76,6 +83,16 @@ def read_labels(path: Path) -> dict[str, str]:
     Raises:
         DatasetError: missing columns, or text that isn't UTF-8.
     """
+    return _column(path, ("label",))
+
+
+def read_groups(path: Path) -> dict[str, str]:
+    """``labels.csv`` as {file: product}; empty without a column ``product`` or ``group``."""
+    return _column(path, GROUP_COLUMNS, needed=False)
+
+
+def _column(path: Path, names: tuple[str, ...], *, needed: bool = True) -> dict[str, str]:
+    """{file: value} of the first of these columns that is there."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -84,18 +101,21 @@ def read_labels(path: Path) -> dict[str, str]:
     delimiter = max(",;\t", key=header.count)
     rows = csv.DictReader(text.splitlines(), delimiter=delimiter)
     columns = {(name or "").strip().lower(): name for name in rows.fieldnames or ()}
-    if not {"file", "label"} <= columns.keys():
+    column = next((columns[name] for name in names if name in columns), None)
+    if "file" not in columns or (needed and column is None):
         raise DatasetError(f"{path} needs a first line with the columns file and label; it has: {header.strip()!r}.")
-    labels: dict[str, str] = {}
-    for row in rows:
+    values: dict[str, str] = {}
+    for row in rows if column is not None else ():
         file = (row[columns["file"]] or "").strip().replace("\\", "/").removeprefix("./")
-        label = (row[columns["label"]] or "").strip()
-        if file and label:
-            labels[file] = label
-    return labels
+        value = (row[column] or "").strip()
+        if file and value:
+            values[file] = value
+    return values
 
 
-def _by_labels(root: Path, names: list[str], labels: dict[str, str]) -> tuple[list[Entry], list[tuple[str, str]]]:
+def _by_labels(
+    root: Path, names: list[str], labels: dict[str, str], groups: dict[str, str]
+) -> tuple[list[Entry], list[tuple[str, str]]]:
     base_names = Counter(name.rsplit("/", 1)[-1] for name in names)
     used: set[str] = set()
     entries: list[Entry] = []
@@ -110,7 +130,7 @@ def _by_labels(root: Path, names: list[str], labels: dict[str, str]) -> tuple[li
             skipped.append((name, reason))
             continue
         used.add(key)
-        entries.append(Entry(path=root / name, name=name, category=labels[key]))
+        entries.append(Entry(path=root / name, name=name, category=labels[key], group=groups.get(key, "")))
     skipped += [(file, f"in {LABELS_FILE}, but there is no such picture") for file in sorted(set(labels) - used)]
     return entries, skipped
 
