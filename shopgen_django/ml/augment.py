@@ -17,6 +17,11 @@ from .seeding import Rng, uniform, whole
 
 SMALL_SET = 2_000
 LARGE_SET = 100_000
+HELD_OUT_MIN, HELD_OUT_SHARE = 32, 0.05
+STEERED = ("modern", "dcgan")
+"""Families whose discriminator is asked; with few photos it learns them by heart."""
+ENOUGH = 10 * HELD_OUT_MIN
+"""From so many photos on, those held out are at most a tenth."""
 
 
 class Augment:
@@ -36,6 +41,29 @@ class Augment:
         for change in self._changes:
             pictures = change(pictures, self.probability, rng)
         return pictures
+
+
+def choose(wish: str, count: int, channels: int) -> Augment:
+    """The changes for ``--augment`` ``wish`` (``fixed``, ``adaptive`` or ``off``) and a set of ``count`` pictures."""
+    names, probability = ((), 0.0) if wish == "off" else policy(count, channels)
+    if wish == "adaptive" and names:
+        names = policy(1, channels)[0]  # all of them: their strength takes care of the rest
+    return Augment(names, probability)
+
+
+def settle_augment(wish: str, *, count: int, steered: bool) -> str:
+    """What ``auto`` means: ``adaptive`` when some of ``count`` photos can be spared to steer by, else ``fixed``.
+
+    ``steered`` says whether the family has a discriminator that can be asked, and nothing forbids to ask it.
+    """
+    if wish != "auto":
+        return wish
+    return "adaptive" if steered and ENOUGH <= count < LARGE_SET else "fixed"
+
+
+def held_out_count(count: int) -> int:
+    """How many of ``count`` photos are held out to steer by."""
+    return max(HELD_OUT_MIN, round(HELD_OUT_SHARE * count))
 
 
 def policy(count: int, channels: int) -> tuple[tuple[str, ...], float]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .balance import BalancedShuffle, is_uneven
 from .config import TrainConfig
 from .data import Pictures
 from .families.base import Batch, DataFacts
@@ -61,7 +62,12 @@ class Feed:
         self._conditional = facts.categories > 0
         self._device = device
         self._trained_on = pictures.trained_on
-        self._streams = [Shuffle(len(self._trained_on), config.seed, name) for name in ("real", "again")]
+        labels = pictures.labels[self._trained_on]
+        balanced = self._conditional and (config.balance == "on" or (config.balance == "auto" and is_uneven(labels)))
+        self._streams: list[Shuffle | BalancedShuffle] = [
+            BalancedShuffle(labels, config.seed, name) if balanced else Shuffle(len(labels), config.seed, name)
+            for name in ("real", "again")
+        ]
         self.diversity = variety(pictures.images)
 
     def batch(self, step: int) -> Batch:

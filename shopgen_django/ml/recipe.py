@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, fields, replace
 
 import torch
 
+from .augment import STEERED, settle_augment
 from .config import TrainConfig, check_config
 from .data import Source
 from .errors import ConfigError
@@ -13,6 +15,7 @@ from .families import get_family
 from .families.base import DataFacts, Family
 from .privacy.rules import check_private, private_choices
 from .runtime import choose_device, choose_precision
+from .transfer import settle
 
 DEFAULT_IMAGES = {"cpu": 500_000, "cuda": 5_000_000}
 
@@ -58,6 +61,13 @@ def make_recipe(config: TrainConfig, source: Source, count: int | None = None) -
     config = config.filled(
         {"size": source.size, "channels": source.channels, "conditional": conditional, "loss": family.losses[0]}
     )
+    steered = family.name in STEERED and config.dp_epsilon is None
+    if config.augment == "adaptive" and not steered:
+        why = "differential privacy counts every look at a photo" if config.dp_epsilon is not None else family.name
+        raise ConfigError(f"--augment adaptive does not go with this run ({why}); use --augment fixed.")
+    wish = settle_augment(config.augment, count=len(source.entries), steered=steered)
+    config = replace(config, augment=wish)
+    config = settle(config, facts, Counter(e.category for e in source.entries if e.category is not None))
     config = config.filled(family.resolve(config, facts, device))
     if given.dp_epsilon is not None:
         config = replace(config, n_critic=given.n_critic)  # left open: private training adapts it as it goes

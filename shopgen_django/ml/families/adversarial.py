@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from shopgen_django.ml.augment import Augment
+from shopgen_django.ml.config import TrainConfig
+from shopgen_django.ml.data import Pictures
 from shopgen_django.ml.losses import AdversarialLoss, gradient_penalties, slope_penalty
 from shopgen_django.ml.networks import forward_flops
 from shopgen_django.ml.seeding import uniform
+from shopgen_django.ml.steering import Steering
 
 from .base import Batch, Figures, Generator, Learner
 
@@ -39,14 +43,14 @@ class AdversarialLearner(Learner):
     augmentation, each step. Made pictures get the labels of the real ones they are paired with.
     """
 
-    def __init__(self, generator: Generator, discriminator: nn.Module, settings: GameSettings) -> None:
-        self.generator = generator
-        self.discriminator = discriminator
-        self.settings = settings
     generator: Generator
     steering: Steering | None = None
     """Sets the strength of augmentation; None where it is fixed."""
 
+    def __init__(self, generator: Generator, discriminator: nn.Module, settings: GameSettings) -> None:
+        self.generator = generator
+        self.discriminator = discriminator
+        self.settings = settings
         self._device = next(generator.parameters()).device
         # One fused kernel per optimiser: with networks this small the many small ones would cost more than the step.
         self._g_optimiser = torch.optim.Adam(
@@ -83,8 +87,32 @@ class AdversarialLearner(Learner):
         with torch.autocast(device_type=self._device.type, dtype=torch.bfloat16, enabled=self.settings.bf16):
             yield
 
+    def steer(self, pictures: Pictures, config: TrainConfig, *, begin_at: float = 0.0) -> None:
+        """Let the photos that are held out set the strength of augmentation, from ``begin_at`` pictures seen on."""
+        self.steering = Steering(
+            self.settings.augment,
+            pictures,
+            seed=config.seed,
+            batch=config.batch_size or 1,
+            begin_at=begin_at,
+        )
+
+    def before_step(self, step: int, images_seen: int) -> None:
+        if self.steering is not None:
+            self.steering.before_step(self, step, images_seen)
+
+    def extra_state(self) -> dict[str, Any]:
+        return {} if self.steering is None else {"steering": self.steering.state()}
+
+    def load_extra_state(self, values: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+        if self.steering is not None and "steering" in values:
+            self.steering.load_state(values["steering"])
+
     def _discriminator_step(self, batch: Batch) -> Figures:
-        return self._descend(batch, self._discriminator_loss, self._d_optimiser, self._d_parameters, norm="grad_norm_d")
+        figures = self._descend(
+            batch, self._discriminator_loss, self._d_optimiser, self._d_parameters, norm="grad_norm_d"
+        )
+        return figures if self.steering is None else figures | self.steering.figures()
 
     def _discriminator_loss(self, part: Batch) -> tuple[Tensor, Figures]:
         settings = self.settings

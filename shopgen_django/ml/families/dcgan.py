@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
 
-from shopgen_django.ml.augment import Augment, policy
+from shopgen_django.ml.augment import choose
 from shopgen_django.ml.config import TrainConfig, base_side
 from shopgen_django.ml.data import Pictures
 from shopgen_django.ml.losses import LOSSES
@@ -134,10 +134,9 @@ class Dcgan(Family):
         _initialise(discriminator, seeded(config.seed, "init", "discriminator"))
         to_device(generator, device)
         to_device(discriminator, device)
-        names, probability = policy(facts.count, facts.channels) if config.augment == "auto" else ((), 0.0)
         settings = GameSettings(
             loss=LOSSES[config.loss or self.losses[0]],
-            augment=Augment(names, probability),
+            augment=choose(config.augment, facts.count, facts.channels),
             gamma=config.gamma or 0.0,
             lr=config.lr or 2e-4,
             # A critic that is far ahead gives large, fast changing gradients: momentum would carry it past the mark.

@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, leaky_relu
 
-from shopgen_django.ml.augment import Augment, policy
+from shopgen_django.ml.augment import choose
 from shopgen_django.ml.config import TrainConfig, base_side
 from shopgen_django.ml.data import Pictures
 from shopgen_django.ml.losses import LOSSES
 from shopgen_django.ml.networks import SLOPE, forward_flops, scaled_normal, to_device
 from shopgen_django.ml.seeding import Rng, normal, uniform
 from shopgen_django.ml.seeding import generator as seeded
-from shopgen_django.ml.warm import Describer
+from shopgen_django.ml.warm import MAX_PICTURES, Describer
 
 from .adversarial import AdversarialLearner, GameSettings
 from .base import Batch, DataFacts, Family, Figures, Generator
@@ -34,12 +35,25 @@ SPREAD = 0.1
 NEIGHBOURS, LOOKS = 5, 12
 """A photo is blended with one of its nearest, as told by the strongest components."""
 WARM_IMAGES = 20_000
+ALONE_IMAGES = 5_000
+"""The discriminator learns alone for a quarter of the warm start, at most for so many pictures."""
 
 
 def channel_plan(size: int, width: int, top: int) -> tuple[int, ...]:
     """Channels from the coarsest level (4..7 px) to half the picture's side: doubling downwards, at most ``top``."""
     _base, doublings = base_side(size)
     return tuple(min(top, width * 2**level) for level in reversed(range(doublings)))
+
+
+def code_photos(pictures: Pictures, count: int) -> NDArray[np.int64]:
+    """Indices of the ``count`` photos, evenly spread over those trained on, whose codes are kept for blending."""
+    shown = pictures.trained_on
+    return shown[np.linspace(0, len(shown) - 1, count).astype(int)]
+
+
+def game_begins(warm_images: int) -> float:
+    """Pictures seen from which on both play."""
+    return warm_images + min(0.25 * warm_images, ALONE_IMAGES)
 
 
 class ModernGenerator(Generator):
@@ -184,9 +198,9 @@ def initialise(module: nn.Module, rng: torch.Generator) -> None:
 class ModernLearner(AdversarialLearner):
     """The game, after a warm start (see :mod:`~shopgen_django.ml.warm`).
 
-    First ``warm_images`` pictures: the generator redraws photos. Then, for a quarter of that, only the discriminator
-    learns, since its first gradients would undo what the generator knows. Then both play, and redrawing stays as a
-    small part of the generator's loss: it keeps products whole and every photo within reach.
+    First ``warm_images`` pictures: the generator redraws photos. Then, for up to a quarter of that, only the
+    discriminator learns, since its first gradients would undo what the generator knows. Then both play, and redrawing
+    stays as a small part of the generator's loss: it keeps products whole and every photo within reach.
     """
 
     def __init__(
@@ -201,6 +215,9 @@ class ModernLearner(AdversarialLearner):
         self.describer = describer
         self.warm_images = warm_images
 
+    def steer(self, pictures: Pictures, config: TrainConfig, *, begin_at: float = 0.0) -> None:
+        super().steer(pictures, config, begin_at=game_begins(self.warm_images))
+
     def modules(self) -> dict[str, nn.Module]:
         own = {} if self.describer is None else {"describer": self.describer}
         return {**super().modules(), **own}
@@ -209,7 +226,7 @@ class ModernLearner(AdversarialLearner):
         if batch.images_seen < self.warm_images:
             return self._descend(batch, self._warm_loss, self._g_optimiser, self._g_parameters, norm="grad_norm_g")
         figures = self._discriminator_step(batch)
-        if batch.images_seen >= 1.25 * self.warm_images and self._is_generators_turn(batch):
+        if batch.images_seen >= game_begins(self.warm_images) and self._is_generators_turn(batch):
             figures.update(self._generator_step(batch))
         return figures
 
@@ -294,10 +311,9 @@ class Modern(Family):
             discriminator.logit.weight.mul_(0.1)
             if discriminator.project is not None:
                 discriminator.project.weight.mul_(0.1)
-        names, probability = policy(facts.count, facts.channels) if config.augment == "auto" else ((), 0.0)
         settings = GameSettings(
             loss=LOSSES[config.loss or self.losses[0]],
-            augment=Augment(names, probability),
+            augment=choose(config.augment, facts.count, facts.channels),
             gamma=config.gamma or 0.0,
             lr=config.lr or 1e-3,
             betas=(0.0, 0.99),
@@ -311,9 +327,11 @@ class Modern(Family):
             describer = Describer(
                 channels=facts.channels, categories=facts.categories, components=min(COMPONENTS, config.latent or 1)
             )
-            describer.fit(pictures.images, pictures.labels, flip=config.flip)
+            shown = pictures.trained_on
+            few = shown[:: max(1, -(-len(shown) // MAX_PICTURES))]
+            describer.fit(pictures.images[few], pictures.labels[few], flip=config.flip)
             assert isinstance(generator, ModernGenerator)
-            some = np.linspace(0, facts.count - 1, len(generator.codes)).astype(int)
+            some = code_photos(pictures, len(generator.codes))
             labels = torch.from_numpy(pictures.labels[some] * (facts.categories > 0))
             generator.codes.copy_(describer.codes(pictures.images[some], labels))
             generator.code_labels.copy_(labels)
