@@ -108,8 +108,24 @@ class TrainConfig(PrivacyOptions):
     augment: str = option(
         "auto",
         group="model",
-        choices=("auto", "off"),
-        help="auto: differentiable augmentation of real and made pictures, strength by the number of photos",
+        choices=("auto", "adaptive", "fixed", "off"),
+        help="differentiable augmentation of real and made pictures. fixed: strength by the number of photos; "
+        "adaptive: steered by photos that are held out; auto: adaptive when there are enough photos to hold some out",
+    )
+    init: str = option(
+        "auto",
+        group="model",
+        kind=str,
+        metavar="NAME",
+        help="what to begin with: base (the generator of clothes that ships), scratch, or an earlier model (its "
+        "folder; with manage.py also its name); auto: base when it knows the categories of most photos",
+    )
+    balance: str = option(
+        "auto",
+        group="data",
+        choices=("auto", "on", "off"),
+        help="show the photos of small categories more often (on); auto: when the largest has over four times as many "
+        "as the smallest",
     )
     minutes: float | None = option(
         None,

@@ -11,7 +11,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,9 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import files
+from .augment import held_out_count
 from .config import TrainConfig, base_side
 from .errors import DatasetError
 from .pictures import WHITE, BadPicture, decode, frame_product, on_white, to_square
+from .seeding import derive
 from .sources import GROUP_COLUMNS, Entry, choose_categories, list_folder
 
 IN_MEMORY_BYTES = 1 << 30
@@ -75,6 +77,20 @@ class Source:
     size: int
     channels: int
     archive: Path | None = None
+
+
+def hold_out(pictures: Pictures, config: TrainConfig) -> Pictures:
+    """``pictures`` with some set apart where augmentation is to be steered by them; the same ones for the same seed."""
+    if config.augment != "adaptive":
+        return pictures
+    count = held_out_count(len(pictures.images))
+    if len(pictures.images) < 2 * count:
+        raise DatasetError(
+            f"--augment adaptive holds {count} photos out to steer by, and there are only {len(pictures.images)}. "
+            "Use --augment fixed."
+        )
+    drawn = np.random.default_rng(derive(config.seed, "held out")).permutation(len(pictures.images))
+    return replace(pictures, held_out=np.sort(drawn[:count]))
 
 
 def open_source(config: TrainConfig) -> Source:

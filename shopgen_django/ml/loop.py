@@ -15,8 +15,8 @@ import torch
 
 from . import files
 from .config import TrainConfig, check_config
-from .data import Pictures, Progress, Source, load_pictures, open_source
-from .errors import Collapsed, Diverged, OutOfMemory
+from .data import Pictures, Progress, Source, cached_pictures, hold_out, load_pictures, open_source
+from .errors import Collapsed, ConfigError, DatasetError, Diverged, OutOfMemory
 from .events import Callbacks, RunInfo, Tick, TrainResult
 from .folder import RunFolder
 from .meter import Meter
@@ -74,12 +74,12 @@ def train(
     )
     torch.set_num_threads(thread_count(config.threads))
     source = open_source(config)
-    make_recipe(config, source)  # options that can't work are refused before the folder is touched
+    settled = make_recipe(config, source).config  # options that can't work are refused before the folder is touched
     folder = RunFolder(Path(config.output))
     folder.prepare()
     with files.folder_lock(folder.path):
         files.remove_leftovers(folder.path)
-        pictures = _read(source, config, folder, on_decode, fresh=fresh)
+        pictures = hold_out(_read(source, config, folder, on_decode, fresh=fresh), settled)
         recipe = make_recipe(config, source, len(pictures.trained_on))
         try:
             return _Loop(make_run(recipe, pictures, folder), callbacks, fresh=fresh).go()

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from .config import TrainConfig
 from .data import Pictures
 from .ema import Ema
+from .families.adversarial import AdversarialLearner
 from .families.base import Learner
 from .feed import FeedLike, make_feed
 from .folder import RunFolder
 from .processes import ALONE, Processes
 from .recipe import Recipe
+from .transfer import SCRATCH, begin
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +83,12 @@ def make_learner(recipe: Recipe, pictures: Pictures) -> Learner:
         from .privacy.session import private_learner
 
         return private_learner(recipe, pictures)
-    return recipe.family.create(recipe.config, recipe.facts, recipe.device, pictures)
+    learner = recipe.family.create(recipe.config, recipe.facts, recipe.device, pictures)
+    if recipe.config.init != SCRATCH:
+        begin(learner, recipe.config, pictures)
+    if len(pictures.held_out) and isinstance(learner, AdversarialLearner):
+        learner.steer(pictures, recipe.config)
+    return learner
 
 
 def _networks(recipe: Recipe, pictures: Pictures, processes: Processes) -> tuple[Learner, Ema]:
