@@ -203,7 +203,7 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
             configuration doesn't allow it.
     """
     digest = _digest(source, config)
-    cached = _from_cache(folder, digest)
+    cached = cached_pictures(folder, digest)
     if cached is not None:
         return cached
     skipped = list(source.skipped)
@@ -233,7 +233,7 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
     manifest = _manifest(source, config, kept, skipped, confidences, digest)
     # The manifest goes last: it vouches for the cache.
     files.write_json(folder / "dataset.json", manifest | {"cache_sha256": files.sha256_file(path)})
-    made = _from_cache(folder, digest)
+    made = cached_pictures(folder, digest)
     assert made is not None
     return made
 
@@ -355,7 +355,8 @@ def _manifest(
     return manifest
 
 
-def _from_cache(folder: Path, digest: str) -> Pictures | None:
+def cached_pictures(folder: Path, digest: str) -> Pictures | None:
+    """Pictures that a run decoded into ``folder`` before; None when there are none with this digest."""
     path = folder / CACHE_FILE
     try:
         manifest = files.read_json(folder / "dataset.json")
