@@ -79,7 +79,8 @@ class TrainConfig(PrivacyOptions):
         "modern",
         group="model",
         metavar="A",
-        help="modern: relativistic pairing loss with R1 and R2, no normalisation; dcgan: the classic network of 2015",
+        help="modern: relativistic pairing loss with R1 and R2, no normalisation; dcgan: the classic network of 2015; "
+        "vae: redraws photos from few numbers; denoiser: takes noise out of photos",
     )
     size: int | None = option(
         None,
@@ -96,8 +97,8 @@ class TrainConfig(PrivacyOptions):
         None,
         group="model",
         metavar="L",
-        help="modern: rp (default), ns, hinge. dcgan: ns (default: maximise log D(G(z))), minimax (minimise "
-        "log(1 - D(G(z)))), lsgan (squared error)",
+        help="modern: rp (default), ns, hinge, lsgan, wgan-gp. dcgan: ns (default: maximise log D(G(z))), minimax "
+        "(minimise log(1 - D(G(z)))), lsgan (squared error), hinge, wgan-gp. denoiser: charbonnier (default), l1",
     )
     conditional: bool | None = option(
         None,
@@ -162,6 +163,27 @@ class TrainConfig(PrivacyOptions):
         minimum=1,
         identity=False,
         help="CPU threads; default: OMP_NUM_THREADS, else the cores this process may use",
+    )
+    processes: int = option(
+        1,
+        group="machine",
+        kind=int,
+        metavar="N",
+        minimum=1,
+        maximum=64,
+        identity=False,
+        help="processes on this host that train together, sharing its cores or one GPU each; for several hosts use "
+        "torchrun",
+    )
+    micro_batch: int | None = option(
+        None,
+        group="machine",
+        kind=int,
+        metavar="N",
+        minimum=1,
+        identity=False,
+        help="pictures that go through the networks at once; smaller needs less memory and gives the same result. "
+        "Halved by itself when memory runs out",
     )
     output: str = option(
         "", group="output", kind=str, metavar="DIR", identity=False, help="folder for everything the run writes"

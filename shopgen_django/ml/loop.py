@@ -6,6 +6,7 @@ tick, snapshot until the length is reached or somebody wants to stop. The clock 
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,15 @@ from .data import Pictures, Progress, Source, cached_pictures, hold_out, load_pi
 from .errors import Collapsed, ConfigError, DatasetError, Diverged, OutOfMemory
 from .events import Callbacks, RunInfo, Tick, TrainResult
 from .folder import RunFolder
+from .launch import company
 from .meter import Meter
 from .monitors import make_monitors
-from .recipe import make_recipe
+from .processes import Processes
+from .recipe import Recipe, make_recipe
 from .run import Run, make_run
-from .runtime import thread_count
+from .runtime import choose_device, is_out_of_memory, thread_count
 from .samples import save_reals
+from .seat import Seat
 from .snapshots import Snapshots, WantsBack
 
 __all__ = ["Callbacks", "RunInfo", "Tick", "TrainResult", "train"]
@@ -45,6 +49,7 @@ def train(
     on_decode: Callable[[int, int], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     fresh: bool = False,
+    seat: Seat | None = None,
 ) -> TrainResult:
     """Train, or go on with the run that ``config.output`` holds.
 
@@ -58,6 +63,7 @@ def train(
         on_decode: called with (done, all) while pictures are read.
         on_note: called with a line that a person should read: an earlier state was put back, memory ran out ...
         fresh: start over even when there is a saved state.
+        seat: this process' place when a launcher started several; without one ``config.processes`` are started here.
 
     Raises:
         MLError: any of :mod:`.errors`; the folder keeps the last good state.
@@ -72,7 +78,11 @@ def train(
         on_note=on_note,
         should_stop=should_stop,
     )
-    torch.set_num_threads(thread_count(config.threads))
+    seated = seat or Seat(rank=0, count=config.processes, local_rank=0, local_count=config.processes)
+    torch.set_num_threads(thread_count(config.threads, seated.local_count))
+    if seated.rank > 0:
+        with company(config, choose_device(config.device), seat) as processes:
+            return train_along(config, processes, seated, should_stop=should_stop)
     source = open_source(config)
     settled = make_recipe(config, source).config  # options that can't work are refused before the folder is touched
     folder = RunFolder(Path(config.output))
@@ -81,14 +91,66 @@ def train(
         files.remove_leftovers(folder.path)
         pictures = hold_out(_read(source, config, folder, on_decode, fresh=fresh), settled)
         recipe = make_recipe(config, source, len(pictures.trained_on))
-        try:
-            return _Loop(make_run(recipe, pictures, folder), callbacks, fresh=fresh).go()
-        except torch.OutOfMemoryError:
-            raise OutOfMemory(
-                f"The {recipe.device.type} has too little memory for batches of {recipe.config.batch_size} at "
-                f"{recipe.config.size} px. Try --batch-size {max(2, (recipe.config.batch_size or 4) // 2)} or a "
-                "smaller --width, with --fresh."
-            ) from None
+        # The others come in only now: reading pictures for the first time may take hours.
+        with company(config, recipe.device, seat) as processes:
+            return _go(recipe, pictures, folder, callbacks, processes, fresh=fresh)
+
+
+def train_along(
+    config: TrainConfig, processes: Processes, seat: Seat, *, should_stop: Callable[[], bool] | None = None
+) -> TrainResult:
+    """What every process but number 0 does: the same steps, nothing else. Process 0 runs :func:`train`.
+
+    Raises:
+        ConfigError, DatasetError: this process has other options or pictures than process 0.
+        ProcessLost: process 0 or another one is gone.
+    """
+    torch.set_num_threads(thread_count(config.threads, seat.local_count))
+    source = open_source(config)
+    digest = processes.from_first("")
+    with tempfile.TemporaryDirectory(prefix="train-along-") as own:
+        pictures = cached_pictures(Path(config.output), digest) or load_pictures(source, config, Path(own))
+        if pictures.digest != digest:
+            raise DatasetError(
+                f"Process {processes.rank} finds other pictures in {config.source} than process 0. Every host needs "
+                "the same files there."
+            )
+        pictures = hold_out(pictures, make_recipe(config, source).config)
+        recipe = make_recipe(config, source, len(pictures.trained_on))
+        return _go(recipe, pictures, RunFolder(Path(config.output)), Callbacks(should_stop=should_stop), processes)
+
+
+def _go(
+    recipe: Recipe,
+    pictures: Pictures,
+    folder: RunFolder,
+    callbacks: Callbacks,
+    processes: Processes,
+    *,
+    fresh: bool = False,
+) -> TrainResult:
+    config = recipe.config
+    if processes.rank == 0:
+        processes.from_first(pictures.digest)
+    theirs, ours = processes.from_first(config.identity()), config.identity()
+    if odd := [name for name in ours if theirs[name] != ours[name]]:
+        raise ConfigError(
+            f"Process {processes.rank} was started with other options than process 0: "
+            + ", ".join(f"--{name.replace('_', '-')} {ours[name]!r}, not {theirs[name]!r}" for name in odd)
+        )
+    if processes.count > (config.batch_size or 1):
+        raise ConfigError(
+            f"{processes.count} processes can't share batches of {config.batch_size}; give a larger --batch-size."
+        )
+    try:
+        return _Loop(make_run(recipe, pictures, folder, processes), callbacks, fresh=fresh).go()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"The {recipe.device.type} has too little memory for the networks at {config.size} px, even with one "
+            "picture at a time. Try a smaller --width or --size, with --fresh."
+        ) from None
 
 
 def _read(
@@ -105,6 +167,7 @@ class _Loop:
     def __init__(self, run: Run, callbacks: Callbacks, *, fresh: bool) -> None:
         self.run, self.callbacks, self.config = run, callbacks, run.config
         self.latest: dict[str, Any] = {}
+        run.learner.say = callbacks.note
         self.meter = Meter(run.recipe.device)
         self.monitors = make_monitors(run.recipe, run.pictures) if run.processes.rank == 0 else []
         self.snapshots = Snapshots(run, self.meter, self.monitors)
@@ -115,8 +178,10 @@ class _Loop:
         self._began = 0.0
         """The clock's reading when the run would have begun without a pause."""
         self._next_tick = run.seconds + self.config.tick_seconds
-        self._next_snapshot = run.seconds + self.config.snapshot_seconds
+        self._next_snapshot: float | None = run.seconds + self.config.snapshot_seconds
         self._next_progress = 0.0
+        self._stepped = False
+        """Whether there was a step since it was last asked what is due."""
 
     def go(self) -> TrainResult:
         """Step until the end; save; say how it ended."""
@@ -146,6 +211,8 @@ class _Loop:
             except Diverged as error:
                 self._back(error)
         self._check_collapse()
+        for told in self.snapshots.close():
+            self.callbacks.note(told)
         return TrainResult(
             outcome=outcome,
             folder=run.folder.path,
@@ -158,8 +225,13 @@ class _Loop:
     def _steps(self) -> tuple[str, str]:
         """Steps, ticks and snapshots up to the end; how it ended, and why if it was before its time."""
         run = self.run
-        while run.share < 1.0:
-            stop, run.seconds = self._agree()
+        while True:
+            stop = self._agree()
+            if self._stepped:
+                self._stepped = False
+                self._what_is_due()
+            if run.share >= 1.0:
+                return "finished", ""
             if stop:
                 return "stopped", ""
             if reason := run.learner.end_reason():
@@ -170,26 +242,31 @@ class _Loop:
             self.meter.add(run.learner.step(batch), run.step)
             run.step += 1
             run.ema.update(run.learner.generator, seen=run.images_seen, batch=run.batch)
-            run.seconds = self._clock()
-            if self.callbacks.on_progress is not None and run.seconds >= self._next_progress:
-                self._next_progress = run.seconds + PROGRESS_SECONDS
-                self.callbacks.on_progress(run.share, run.images_seen, run.seconds)
-            if run.seconds >= self._next_tick:
-                self._tick()
-                self._next_tick = run.seconds + self.config.tick_seconds
-            if run.seconds >= self._next_snapshot:
-                self._snapshot()
-                run.seconds = self._clock()
-                self._next_snapshot = run.seconds + self.config.snapshot_seconds
-        return "finished", ""
+            self._stepped = True
 
-    def _clock(self) -> float:
-        return time.perf_counter() - self._began
-
-    def _agree(self) -> tuple[bool, float]:
-        """Whether any process wants to stop, and the time that counts for all."""
+    def _agree(self) -> bool:
+        """Set the time that counts for all processes; whether any of them wants to stop."""
+        run = self.run
+        run.seconds = time.perf_counter() - self._began
         stop = self.callbacks.should_stop is not None and self.callbacks.should_stop()
-        return stop, self.run.seconds
+        if run.processes.count > 1:
+            told = run.processes.largest([float(stop), run.seconds if run.processes.rank == 0 else 0.0])
+            stop, run.seconds = told[0] > 0.0, told[1]
+        if self._next_snapshot is None:
+            self._next_snapshot = run.seconds + self.config.snapshot_seconds
+        return stop
+
+    def _what_is_due(self) -> None:
+        run = self.run
+        if self.callbacks.on_progress is not None and run.seconds >= self._next_progress:
+            self._next_progress = run.seconds + PROGRESS_SECONDS
+            self.callbacks.on_progress(run.share, run.images_seen, run.seconds)
+        if run.seconds >= self._next_tick:
+            self._tick()
+            self._next_tick = run.seconds + self.config.tick_seconds
+        if self._next_snapshot is not None and run.seconds >= self._next_snapshot:
+            self._snapshot()
+            self._next_snapshot = None  # its own time does not count
 
     def _back(self, error: Diverged) -> None:
         try:
@@ -198,6 +275,7 @@ class _Loop:
             if self.run.processes.rank == 0:
                 self.run.folder.publish_best()
             raise
+        self._stepped = False
         self.callbacks.note(told)
 
     def _tick(self) -> None:

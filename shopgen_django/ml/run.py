@@ -64,8 +64,10 @@ class Run:
         return max(shares)
 
     def make_networks(self) -> None:
-        """Networks as they are before the first step."""
+        """Networks as they are before the first step, in place of those there are."""
+        before = self.learner
         self.learner, self.ema = _networks(self.recipe, self.pictures, self.processes)
+        self.learner.say, self.learner.micro_batch = before.say, before.micro_batch
 
 
 def make_run(recipe: Recipe, pictures: Pictures, folder: RunFolder, processes: Processes = ALONE) -> Run:
@@ -94,4 +96,5 @@ def make_learner(recipe: Recipe, pictures: Pictures) -> Learner:
 def _networks(recipe: Recipe, pictures: Pictures, processes: Processes) -> tuple[Learner, Ema]:
     learner = make_learner(recipe, pictures)
     learner.processes = processes
+    learner.micro_batch = recipe.config.micro_batch or 0
     return learner, Ema(learner.generator, float(recipe.config.ema_images or 1))

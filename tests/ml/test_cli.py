@@ -19,7 +19,7 @@ from shopgen_django.ml.options import add_options, config_from_options
 from shopgen_django.ml.progress import ProgressView, clock
 from tests.ml.photos import make_folder
 
-NOT_HERE = ("--dp-epsilon", "--processes", "--init")
+NOT_HERE = ("--dp-epsilon", "--init")
 
 
 def _parse(*arguments: str) -> TrainConfig:

@@ -298,7 +298,7 @@ def test_too_little_memory_says_what_to_try(source: Path, tmp_path: Path, monkey
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(ModernLearner, "step", step)
-    with pytest.raises(OutOfMemory, match=r"--batch-size 2"):
+    with pytest.raises(OutOfMemory, match="smaller --width"):
         loop.train(tiny(source, tmp_path / "run"))
 
 
