@@ -27,6 +27,8 @@ def pages() -> dict[str, str]:
     from shopgen_django.admin.pagination import BoundedPaginator
     from shopgen_django.models import ProductImage
 
+    waiting = ProductImage.objects.waiting()
+    middle = waiting[waiting.count() // 2].pk
     last = BoundedPaginator(ProductImage.objects.all(), 50).num_pages
 
     images, jobs = reverse("admin:shopgen_productimage_changelist"), reverse("admin:shopgen_job_changelist")
@@ -35,12 +37,18 @@ def pages() -> dict[str, str]:
         "pictures, last page that is counted": f"{images}?p={last}",
         "pictures, waiting for review": f"{images}?state__exact=in_review",
         "pictures, of a category": f"{images}?category=Hat",
-        "pictures, search for a product": f"{images}?q=Product+77",
+        "pictures, search for a product": f"{images}?q=product+77",
+        "pictures, search for a word that is rare": f"{images}?q=umbrella",
         "jobs, first page of 50": jobs,
         "jobs, failed": f"{jobs}?state__exact=failed",
         "jobs, of an operation": f"{jobs}?operation=fit",
+        "jobs, search for a product": f"{jobs}?q=product+77",
+        "jobs, search for an error code": f"{jobs}?q=worker_lost",
         "review desk": reverse("admin:shopgen_review_changelist"),
+        "review desk, a picture in the middle": f"{reverse('admin:shopgen_review_changelist')}?image={middle}",
         "review, 24 at once": reverse("admin:shopgen_review_grid"),
+        "decisions": reverse("admin:shopgen_review_decisions"),
+        "decisions, search for a reason": f"{reverse('admin:shopgen_review_decisions')}?q=Reason+3",
         "start page of the app": reverse("admin:app_list", args=["shopgen"]),
     }
 

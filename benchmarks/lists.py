@@ -44,10 +44,10 @@ def fill(start: int, stop: int, owner: Any) -> None:
     """Pictures and jobs number ``start`` to ``stop``, one second apart; every second picture has a parent."""
     from django.utils import timezone
 
-    from shopgen_django.models import Job, JobInput, Measurement, ProductImage
+    from shopgen_django.models import Job, JobInput, Measurement, ProductImage, Review
 
     origin = timezone.now() - timedelta(days=3)
-    for model in (Job, ProductImage):
+    for model in (Job, ProductImage, Review):
         model._meta.get_field("created_at").auto_now_add = False  # the times are ours
     for low in range(start, stop, PER_BATCH):
         numbers = range(low, min(stop, low + PER_BATCH))
@@ -57,6 +57,13 @@ def fill(start: int, stop: int, owner: Any) -> None:
         ProductImage.objects.bulk_create(images)
         JobInput.objects.bulk_create(JobInput(job=job, image=image) for job, image in zip(jobs, images, strict=True))
         Measurement.objects.bulk_create(Measurement(image=row, name="sharpness", value=1.0) for row in images)
+        Review.objects.bulk_create(
+            Review(
+                image=row, decision="rejected", reason=f"Reason {number % 7}", reviewer=owner,
+                created_at=row.created_at,
+            )
+            for number, row in enumerate(images)
+        )
         through = ProductImage.parents.through
         through.objects.bulk_create(
             through(from_productimage_id=child.pk, to_productimage_id=parent.pk)
@@ -71,6 +78,7 @@ def _job(number: int, owner: Any, origin: Any) -> Any:
     finished = state in FINISHED_JOB_STATES
     return Job(
         operation="generate" if number % 3 else "fit", params={"count": 1}, state=state, created_by=owner,
+        product_label=f"Product {number // 10}", catalogue="default", object_pk=str(number // 10),
         finished_at=origin if finished else None, lease_until=origin if state == "running" else None,
         error_code="worker_lost" if state == "failed" else "", attempt=1,
         created_at=origin + timedelta(seconds=number),

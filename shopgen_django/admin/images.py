@@ -29,6 +29,7 @@ from .image_form import ProductImageForm
 from .lineage import lineage_of
 from .products import ProductPages, attach_actions
 from .queueing import queue_images
+from .search import bounded_search
 from .shop_pictures import product_link, shop_picture
 from .thumbnails import SIZES, picture_response, thumbnail
 from .verbs import VERBS
@@ -74,7 +75,10 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
     list_display_links = ["product"]
     list_filter = ["state", "kind", CategoryFilter, OperationFilter, CatalogueFilter, "created_at"]
     search_fields = ["product_label", "category", "alt_text"]
-    search_help_text = gettext_lazy("Product, category, alt text, or the id of a picture, job or batch")
+    search_help_text = gettext_lazy(
+        "How the product’s name begins, a category, or the id of a picture, job or batch; among the newest 2,000 "
+        "pictures also any word of name, category or alt text"
+    )
     ordering = ["-created_at", "-id"]
     sortable_by = ["created"]
     actions = [*(verb_action(name) for name in VERBS), run_operation]
@@ -111,7 +115,11 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         found = by_uuid(search_term, queryset, "job_id", "job__batch")
-        return (found, False) if found is not None else super().get_search_results(request, queryset, search_term)
+        if found is None:
+            found = bounded_search(
+                queryset, search_term, begins=("product_label",), equals=("category",), within=self.search_fields
+            )
+        return found, False
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions = super().get_actions(request)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.urls import reverse
 from django.utils.html import format_html
@@ -27,6 +27,7 @@ from .filters import OperationFilter, by_uuid
 from .job_words import attempt_rows, job_note, stage_of
 from .picking import pick_context, subject_of
 from .queueing import queue_page
+from .search import bounded_search
 from .status import worker_warnings
 
 LIVE_ROWS = 200
@@ -40,7 +41,10 @@ class JobAdmin(ReadOnlyAdmin):
     list_display_links = ["name"]
     list_filter = ["state", OperationFilter, "queue", "created_at"]
     search_fields = ["product_label", "error_code"]
-    search_help_text = gettext_lazy("Product, error code, or the id of a job or batch")
+    search_help_text = gettext_lazy(
+        "How the product’s name begins, an error code, or the id of a job or batch; among the newest 2,000 jobs also "
+        "any word of the name"
+    )
     ordering = ["-created_at", "-id"]
     sortable_by = ["created"]
     actions = ["cancel_jobs", "retry_jobs"]
@@ -66,7 +70,12 @@ class JobAdmin(ReadOnlyAdmin):
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
         found = by_uuid(search_term, queryset, "batch")
-        return (found, False) if found is not None else super().get_search_results(request, queryset, search_term)
+        if found is None:
+            found = bounded_search(
+                queryset, search_term, begins=("product_label",), equals=("error_code",), within=self.search_fields,
+                where=Q(state=JobState.FAILED),
+            )
+        return found, False
 
     # -- the list ---------------------------------------------------------------------------------
 

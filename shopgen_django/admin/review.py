@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import (
     HttpRequest,
     HttpResponse,
@@ -24,6 +24,7 @@ from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import InvalidState, ShopgenError
 from shopgen_django.models import ImageState, ProductImage, Review
+from shopgen_django.models.counts import capped_count
 from shopgen_django.services.review import approve, reject
 
 from .base import ReadOnlyAdmin
@@ -31,6 +32,7 @@ from .bulk import chosen_keys
 from .display import badge, measurement_rows, operation_label, parameter_rows, thumb
 from .filters import distinct_values
 from .reasons import PRESET_REASONS, RejectForm
+from .search import bounded_search
 from .shop_pictures import product_link, shop_now
 from .status import MAX_COUNT, counted
 from .verbs import VERBS
@@ -51,11 +53,18 @@ class ReviewAdmin(ReadOnlyAdmin):
     list_filter = ["decision", "created_at"]
     list_select_related = ["image", "reviewer"]
     search_fields = ["reason", "image__product_label"]
+    search_help_text = gettext_lazy(
+        "How the product’s name begins; among the newest 2,000 decisions also any word of reason or name"
+    )
     ordering = ["-created_at", "-id"]
     sortable_by = ["created_at"]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, "review_productimage") or self.may(request, "view_review")
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> Any:
+        begins = ("image__product_label",)
+        return bounded_search(queryset, search_term, begins=begins, within=("reason", *begins)), False
 
     @admin.display(description="")
     def picture(self, review: Review) -> Any:
@@ -86,13 +95,13 @@ class ReviewAdmin(ReadOnlyAdmin):
 
     def desk(self, request: HttpRequest, form: RejectForm | None = None, image: Any = None) -> HttpResponse:
         waiting = waiting_rows(request)
-        image = image or _asked_for(request, waiting)
-        context = {**self._frame(request, waiting), "image": image, "mode": "single"}
+        image = _placed(ProductImage.objects.all(), waiting, image.pk) if image else _asked_for(request, waiting)
+        number = image.waiting_count if image is not None else 0
+        context = {**self._frame(request, number), "image": image, "mode": "single"}
         if image is not None:
-            before, after = neighbours(waiting, image)
             context |= {
-                "before": before, "after": after, "form": form or RejectForm(), "presets": PRESET_REASONS,
-                **_facts(image),
+                "before": _beside(image.before_id), "after": _beside(image.after_id, image.after_sha256),
+                "form": form or RejectForm(), "presets": PRESET_REASONS, **_facts(image),
             }
         return TemplateResponse(request, "shopgen_django/admin/review.html", context)
 
@@ -106,7 +115,7 @@ class ReviewAdmin(ReadOnlyAdmin):
         if image is None:
             messages.warning(request, _("The picture has been deleted meanwhile. Here is the next one."))
             return HttpResponseRedirect(desk_url(request))
-        _before, after = neighbours(waiting_rows(request), image)
+        after = following(waiting_rows(request), image)
         verdict = request.POST.get("verdict", "")
         if verdict not in VERDICTS:
             return HttpResponseBadRequest()
@@ -164,7 +173,7 @@ class ReviewAdmin(ReadOnlyAdmin):
             chosen = set(keys)
         waiting = waiting_rows(request)
         tiles = [(image, image.pk in chosen, problems.get(image.pk, "")) for image in waiting[:GRID]]
-        context = {**self._frame(request, waiting), "mode": "grid", "tiles": tiles, "form": form,
+        context = {**self._frame(request, counted(waiting.order_by())), "mode": "grid", "tiles": tiles, "form": form,
                    "presets": PRESET_REASONS, "chosen": len(chosen)}  # fmt: skip
         return TemplateResponse(request, "shopgen_django/admin/review_grid.html", context)
 
@@ -186,8 +195,7 @@ class ReviewAdmin(ReadOnlyAdmin):
 
     # -- shared -----------------------------------------------------------------------------------
 
-    def _frame(self, request: HttpRequest, waiting: QuerySet[ProductImage]) -> dict[str, Any]:
-        number = counted(waiting.order_by())
+    def _frame(self, request: HttpRequest, number: int) -> dict[str, Any]:
         title = _("%(n)d pictures are waiting for review") % {"n": number}
         if number >= MAX_COUNT:
             title = _("More than %(n)d pictures are waiting for review") % {"n": MAX_COUNT}
@@ -218,17 +226,42 @@ def waiting_rows(request: HttpRequest) -> QuerySet[ProductImage]:
     """Pictures that wait, the oldest first, narrowed down as the address says."""
     filters = _filters(request)
     keys = chosen_keys([filters["job"]]) if "job" in filters else []
-    rows = ProductImage.objects.waiting().select_related("model_version")
+    rows = ProductImage.objects.waiting()
     if "job" in filters:
         rows = rows.filter(job__in=keys)
     return rows.filter(**{name: value for name, value in filters.items() if name != "job"})
 
 
-def neighbours(rows: QuerySet[ProductImage], image: ProductImage) -> tuple[ProductImage | None, ProductImage | None]:
-    """The waiting pictures before and after this one. Two indexed queries, however long the queue is."""
-    older = Q(created_at__lt=image.created_at) | Q(created_at=image.created_at, id__lt=image.pk)
-    newer = Q(created_at__gt=image.created_at) | Q(created_at=image.created_at, id__gt=image.pk)
-    return rows.filter(older).order_by("-created_at", "-id").first(), rows.filter(newer).first()
+def with_place(rows: QuerySet[ProductImage], waiting: QuerySet[ProductImage]) -> QuerySet[ProductImage]:
+    """``rows``, each with its place in the queue: ``before_id``, ``after_id``, ``after_sha256``, ``waiting_count``, and
+    with ``has_parents``.
+
+    Sought in the index from the picture's own place on, so that the cost does not grow with the queue.
+    """
+    here = OuterRef("created_at")
+    older = waiting.filter(created_at__lte=here).filter(Q(created_at__lt=here) | Q(id__lt=OuterRef("pk")))
+    newer = waiting.filter(created_at__gte=here).filter(Q(created_at__gt=here) | Q(id__gt=OuterRef("pk")))
+    before, after = older.order_by("-created_at", "-id"), newer.order_by("created_at", "id")
+    return rows.annotate(
+        before_id=Subquery(before.values("pk")[:1]), after_id=Subquery(after.values("pk")[:1]),
+        after_sha256=Subquery(after.values("sha256")[:1]), waiting_count=capped_count(waiting, MAX_COUNT),
+        has_parents=Exists(ProductImage.parents.through.objects.filter(from_productimage_id=OuterRef("pk"))),
+    ).select_related("model_version")
+
+
+def following(waiting: QuerySet[ProductImage], image: ProductImage) -> ProductImage | None:
+    """The waiting picture after this one."""
+    newer = Q(created_at__gt=image.created_at) | Q(id__gt=image.pk)
+    return waiting.filter(newer, created_at__gte=image.created_at).first()
+
+
+def _placed(rows: QuerySet[ProductImage], waiting: QuerySet[ProductImage], pk: UUID) -> Any:
+    return with_place(rows, waiting).filter(pk=pk).first()
+
+
+def _beside(pk: UUID | None, sha256: str = "") -> ProductImage | None:
+    """What the page needs of a neighbour: its address, and that of the next one's file, which is fetched ahead."""
+    return ProductImage(pk=pk, sha256=sha256) if pk else None
 
 
 def desk_url(request: HttpRequest, image: ProductImage | None = None) -> str:
@@ -237,10 +270,10 @@ def desk_url(request: HttpRequest, image: ProductImage | None = None) -> str:
     return reverse("admin:shopgen_review_changelist") + (f"?{urlencode(query)}" if query else "")
 
 
-def _asked_for(request: HttpRequest, waiting: QuerySet[ProductImage]) -> ProductImage | None:
+def _asked_for(request: HttpRequest, waiting: QuerySet[ProductImage]) -> Any:
     keys = chosen_keys([request.GET.get("image", "")])
     if keys:
-        image = ProductImage.objects.filter(pk=keys[0]).first()
+        image = _placed(ProductImage.objects.all(), waiting, keys[0])
         if image is not None and image.state == ImageState.IN_REVIEW:
             return image
         if image is not None:
@@ -249,12 +282,13 @@ def _asked_for(request: HttpRequest, waiting: QuerySet[ProductImage]) -> Product
                 _("%(picture)s is %(state)s and no longer waits. Here is the next one.")
                 % {"picture": image, "state": image.get_state_display()},
             )
-            return neighbours(waiting, image)[1] or waiting.first()
-    return waiting.first()
+            if image.after_id:
+                return _placed(waiting, waiting, image.after_id)
+    return with_place(waiting, waiting).first()
 
 
-def _facts(image: ProductImage) -> dict[str, Any]:
-    parents = list(image.parents.defer("params").order_by("created_at")[:6])
+def _facts(image: Any) -> dict[str, Any]:
+    parents = list(image.parents.defer("params").order_by("created_at")[:6]) if image.has_parents else []
     return {
         "parents": parents,
         # Made from nothing but a model: the product as customers see it now is what to compare with.

@@ -7,10 +7,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from shopgen_django.jobs.health import queue_health
+from shopgen_django.jobs.health import MAX_COUNT, queue_health
 from shopgen_django.models import ImageState, Job, JobState, ProductImage
-
-MAX_COUNT = 1_000
+from shopgen_django.models.counts import capped_counts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,15 +30,12 @@ def counted(rows: Any) -> int:
 
 
 def overview() -> Overview:
-    """Seven queries."""
-    images, jobs = ProductImage.objects, Job.objects.order_by()
+    """One query, and those of the warnings."""
+    images = [ProductImage.objects.filter(state=state) for state in (ImageState.IN_REVIEW, ImageState.APPROVED)]
+    jobs = [Job.objects.filter(state=state) for state in (JobState.RUNNING, JobState.QUEUED, JobState.FAILED)]
+    waiting, approved, running, queued, failed = capped_counts(MAX_COUNT, *images, *jobs)
     return Overview(
-        waiting=counted(images.filter(state=ImageState.IN_REVIEW).order_by()),
-        approved=counted(images.filter(state=ImageState.APPROVED).order_by()),
-        running=counted(jobs.filter(state=JobState.RUNNING)),
-        queued=counted(jobs.filter(state=JobState.QUEUED)),
-        failed=counted(jobs.filter(state=JobState.FAILED)),
-        warnings=worker_warnings(),
+        waiting=waiting, approved=approved, running=running, queued=queued, failed=failed, warnings=worker_warnings()
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
-from shopgen_django.models import ImageState, ProductImage, Review, ReviewDecision
+from shopgen_django.models import ImageKind, ImageState, Job, ProductImage, Review, ReviewDecision
 
 from .rows import reload_image
 
@@ -37,13 +38,25 @@ def send_to_review(*, image: ProductImage, user: Any = None) -> ProductImage:
 def approve(*, image: ProductImage, user: Any = None, reason: str = "") -> ProductImage:
     """Approve a picture that waits for review.
 
-    Raises NotAllowed (with FOUR_EYES also for one's own job), InvalidState when somebody else was faster.
+    Raises NotAllowed (with FOUR_EYES also for what one made, asked for, or made the original of), InvalidState when
+    somebody else was faster.
     """
     _need(user)
-    own = user is not None and user.pk and image.created_by_id == user.pk
-    if app_settings.REVIEW["FOUR_EYES"] and own:
+    if app_settings.REVIEW["FOUR_EYES"] and user is not None and user.pk and _had_a_hand(user, image):
         raise NotAllowed(_("Somebody else has to review the pictures that you made."), code="four_eyes")
     return _decide(image, user, ReviewDecision.APPROVED, reason)
+
+
+def _had_a_hand(user: Any, image: ProductImage) -> bool:
+    """Whether ``user`` made the picture, asked for its job, or did so for a result that it was made from.
+
+    Photos that somebody imported or uploaded are the shop's: who took them in may judge what others make of them.
+    """
+    if image.created_by_id == user.pk:
+        return True
+    mine = Q(created_by=user.pk) | Q(job__created_by=user.pk)
+    asked = image.job_id is not None and Job.objects.filter(pk=image.job_id, created_by=user.pk).exists()
+    return asked or image.parents.filter(mine, kind=ImageKind.RESULT).exists()
 
 
 def reject(*, image: ProductImage, user: Any = None, reason: str) -> ProductImage:

@@ -13,14 +13,15 @@ from django.urls import reverse
 from shopgen_django.admin.filters import distinct_values
 from shopgen_django.admin.pagination import BoundedPaginator
 from shopgen_django.models import Measurement, ProductImage, Review, TrainingRun
-from tests.factories import make_image
+from tests.factories import make_image, make_user
 
-from .conftest import make_job
+from .conftest import as_user, make_job
 
 EVIL = '<script>alert("x")</script>'
 PAGES = {
     "productimage": "admin:shopgen_productimage_changelist",
     "job": "admin:shopgen_job_changelist",
+    "start": "admin:index",
     "desk": "admin:shopgen_review_changelist",
     "grid": "admin:shopgen_review_grid",
     "decisions": "admin:shopgen_review_decisions",
@@ -57,6 +58,20 @@ def test_queries_do_not_grow(desk: Client, name: str) -> None:
     fill(100)
     many = queries(desk, address)
     assert many == few <= 10, (few, many)
+
+
+def test_desk_of_one_picture_for_staff_with_permissions(product: Any) -> None:
+    """The dearest case: a picture in the middle, the product's own beside it, permissions of person and group."""
+    fill(3)
+    labels = {"catalogue": "default", "object_pk": str(product.pk), "product_label": "Green dress"}
+    image = make_image("in_review", colour="#123456", **labels)
+    client = as_user(make_user("anna", "review_productimage"))
+    address = reverse("admin:shopgen_review_changelist") + f"?image={image.pk}"
+    client.get(address)
+    with CaptureQueriesContext(connection) as captured:
+        page = client.get(address)
+    assert page.status_code == 200 and page.context["now"].picture_url
+    assert len(captured) <= 10, [query["sql"][:160] for query in captured]
 
 
 def test_count_is_bounded(db: None, monkeypatch: pytest.MonkeyPatch) -> None:

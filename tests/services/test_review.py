@@ -9,7 +9,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
-from shopgen_django.models import ImageState, ProductImage, Review
+from shopgen_django.models import ImageState, Job, ProductImage, Review
 from shopgen_django.services.review import approve, reject, send_to_review
 from tests.factories import make_image, make_user
 
@@ -60,6 +60,21 @@ def test_permission_and_four_eyes(settings: Any) -> None:
         approve(image=make_image("in_review", created_by=user), user=user)
     assert caught.value.code == "four_eyes"
     assert approve(image=make_image("in_review"), user=user).state == ImageState.APPROVED
+
+
+def test_four_eyes_know_who_asked_and_who_made_the_original(settings: Any) -> None:
+    settings.SHOPGEN = {**settings.SHOPGEN, "REVIEW": {"FOUR_EYES": True}}
+    anna, ben = make_user("anna", "review_productimage"), make_user("ben", "review_productimage")
+    asked = make_image("in_review", job=Job.objects.create(operation="generate", created_by=anna))
+    made = make_image("in_review", created_by=ben)
+    made.parents.add(make_image("approved", kind="result", created_by=anna, colour="#220000"))
+    for image in (asked, made):
+        with pytest.raises(NotAllowed) as caught:
+            approve(image=image, user=anna)
+        assert caught.value.code == "four_eyes"
+    photo = make_image("in_review", created_by=ben)
+    photo.parents.add(make_image("draft", kind="source", created_by=anna, colour="#330000"))
+    assert approve(image=photo, user=anna).state == ImageState.APPROVED, "who took a photo in did not make the picture"
 
 
 @pytest.mark.parametrize("state", ["draft", "rejected", "withdrawn"])
