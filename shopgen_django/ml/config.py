@@ -25,6 +25,8 @@ GROUPS: dict[str, str] = {
     "expert": "fine tuning (the defaults follow the size of the pictures and the device)",
 }
 
+AUTO, BASE, SCRATCH = "auto", "base", "scratch"
+"""Values of ``init`` that aren't a folder."""
 MAX_SIZE = 1024
 MIN_SIZE = 16
 
@@ -114,7 +116,7 @@ class TrainConfig(PrivacyOptions):
         "adaptive: steered by photos that are held out; auto: adaptive when there are enough photos to hold some out",
     )
     init: str = option(
-        "auto",
+        AUTO,
         group="model",
         kind=str,
         metavar="NAME",

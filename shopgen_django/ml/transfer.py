@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from . import files
-from .config import TrainConfig
+from .config import AUTO, BASE, SCRATCH, TrainConfig
 from .data import Pictures
 from .errors import CheckpointError, ConfigError, ModelFileError
 from .families.base import DataFacts, Learner
@@ -26,9 +26,6 @@ from .folder import RunFolder, from_safetensors
 from .synonyms import find
 from .warm import SIDE, Describer
 
-BASE = "base"
-SCRATCH = "scratch"
-AUTO = "auto"
 BASE_FOLDER = Path(__file__).resolve().parents[1] / "weights" / "base_64"
 COMPANIONS = "companions.safetensors"
 """Discriminator and describer beside a model that was made to begin with."""
@@ -126,7 +123,10 @@ def settle(config: TrainConfig, facts: DataFacts, categories: Mapping[str, int])
         config = replace(config, init=BASE if _base_fits(config, facts, categories) else SCRATCH)
     if config.init == SCRATCH:
         return config
-    card = files.read_json(origin_folder(config.init) / "model.json")
+    folder = origin_folder(config.init)
+    if folder.resolve() == Path(config.output).resolve():
+        raise ConfigError(f"--init {config.init} is where this run writes to. Give another --output or --name.")
+    card = files.read_json(folder / "model.json")
     reason = _misfit(config, facts, card)
     if reason:
         raise ConfigError(f"--init {config.init}: {reason}")

@@ -100,6 +100,22 @@ def activate_version(*, version: ModelVersion, user: Any = None) -> ModelVersion
 
 
 def verify_version(*, version: ModelVersion) -> None:
+def folder_to_begin_with(*, name: str) -> Path | None:
+    """The folder of the model that ``name`` means: ``shirts v3`` that version, ``shirts`` its active or newest one.
+
+    None when no model has that name. Raises InvalidState when its files are gone or were changed.
+    """
+    stem, _space, number = name.rpartition(" v")
+    found = None
+    if stem and number.isdigit():
+        found = ModelVersion.objects.filter(name=stem, version=int(number)).first()
+    found = found or ModelVersion.objects.filter(name=name).order_by("-is_active", "-version").first()
+    if found is None:
+        return None
+    verify_version(version=found)
+    return Path(found.folder)
+
+
     """Raises InvalidState when the weights are missing or changed since registration."""
     weights = Path(version.folder) / WEIGHTS
     if not weights.is_file():

@@ -15,11 +15,12 @@ from shopgen_django.catalogues.registry import get_catalogue
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.management.tables import require_tables
+from shopgen_django.ml.config import AUTO, BASE, SCRATCH
 from shopgen_django.ml.errors import MLError
 from shopgen_django.ml.options import add_options, config_from_options
 from shopgen_django.ml.progress import ProgressView
 from shopgen_django.models.choices import RunState
-from shopgen_django.services.models import register_version
+from shopgen_django.services.models import folder_to_begin_with, register_version
 from shopgen_django.services.training import RunFollower, export_photos, finish_run
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ EXAMPLES = """examples:
       manage.py train_gan --prepare white --category Dress Skirt --name dresses --minutes 30
   a folder instead of the shop:
       manage.py train_gan --source photos/ --output runs/first --images-seen 500000
+  go on from an earlier model with this season's photos:
+      manage.py train_gan --name autumn --init spring --minutes 10
   what would it do, and how long would it take:
       manage.py train_gan --minutes 30 --dry-run
 Ctrl-C saves; running the same command again goes on where it stopped.
@@ -162,6 +165,9 @@ class Command(BaseCommand):
         output = options["output"] or str(app_settings.root / "training" / _folder_name(name))
         overrides: dict[str, Any] = {"output": output, "threads": options["threads"] or app_settings.LIMITS["THREADS"]}
         if options["source"] == CATALOGUE:
+        if options["init"] not in (AUTO, BASE, SCRATCH) and not Path(options["init"]).is_dir():
+            folder = folder_to_begin_with(name=options["init"])
+            overrides |= {} if folder is None else {"init": str(folder)}
             exported = export_photos(
                 catalogue=get_catalogue(options["catalogue"]),
                 folder=photos,
