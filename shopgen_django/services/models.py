@@ -99,7 +99,6 @@ def activate_version(*, version: ModelVersion, user: Any = None) -> ModelVersion
     return version
 
 
-def verify_version(*, version: ModelVersion) -> None:
 def folder_to_begin_with(*, name: str) -> Path | None:
     """The folder of the model that ``name`` means: ``shirts v3`` that version, ``shirts`` its active or newest one.
 
@@ -116,6 +115,7 @@ def folder_to_begin_with(*, name: str) -> Path | None:
     return Path(found.folder)
 
 
+def verify_version(*, version: ModelVersion) -> None:
     """Raises InvalidState when the weights are missing or changed since registration."""
     weights = Path(version.folder) / WEIGHTS
     if not weights.is_file():

@@ -164,10 +164,10 @@ class Command(BaseCommand):
             raise CommandError("--name needs 1 to 100 characters.")
         output = options["output"] or str(app_settings.root / "training" / _folder_name(name))
         overrides: dict[str, Any] = {"output": output, "threads": options["threads"] or app_settings.LIMITS["THREADS"]}
-        if options["source"] == CATALOGUE:
         if options["init"] not in (AUTO, BASE, SCRATCH) and not Path(options["init"]).is_dir():
             folder = folder_to_begin_with(name=options["init"])
             overrides |= {} if folder is None else {"init": str(folder)}
+        if options["source"] == CATALOGUE:
             exported = export_photos(
                 catalogue=get_catalogue(options["catalogue"]),
                 folder=photos,
