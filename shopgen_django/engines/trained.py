@@ -13,7 +13,7 @@ from .base import GeneratorEngine, ModelLike
 if TYPE_CHECKING:
     from PIL import Image
 
-    from shopgen_django.ml.sample import LoadedGenerator
+    from shopgen_django.ml.sample import Sampler
 
 
 class TrainedGenerator(GeneratorEngine):
@@ -22,17 +22,15 @@ class TrainedGenerator(GeneratorEngine):
     def __init__(self, *, CACHE: int = 2, **options: Any) -> None:
         super().__init__(CACHE=CACHE, **options)
         self._capacity = max(1, int(CACHE))
-        self._loaded: OrderedDict[tuple[str, str], LoadedGenerator] = OrderedDict()
+        self._loaded: OrderedDict[tuple[str, str], Sampler] = OrderedDict()
         self._lock = threading.Lock()
 
     def generate(
         self, *, model: ModelLike, count: int, category: str | None, seed: int, truncation: float,
         device: str = "cpu", threads: int = 1,
     ) -> Iterator[tuple[Image.Image, str]]:
-        import torch
-
-        torch.set_num_threads(max(1, threads))
-        generator = self._load(model, device)
+        self._prepare(threads)
+        generator = self._load(model, device, threads)
         names = generator.categories
         for index in range(count):
             chosen = category
@@ -42,7 +40,12 @@ class TrainedGenerator(GeneratorEngine):
             picture = generator.sample(1, category=chosen, seed=_seed_of(seed, index), truncation=truncation)[0]
             yield picture, chosen or ""
 
-    def _load(self, model: ModelLike, device: str) -> LoadedGenerator:
+    def _prepare(self, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(max(1, threads))
+
+    def _load(self, model: ModelLike, device: str, threads: int) -> Sampler:
         from shopgen_django.ml.sample import load_generator
 
         key = (model.weights_sha256, device)
@@ -50,7 +53,9 @@ class TrainedGenerator(GeneratorEngine):
             if key in self._loaded:
                 self._loaded.move_to_end(key)
                 return self._loaded[key]
-            generator = load_generator(model.folder, device=device, expected_sha256=model.weights_sha256)
+            generator = load_generator(
+                model.folder, device=device, expected_sha256=model.weights_sha256, threads=threads
+            )
             self._loaded[key] = generator
             while len(self._loaded) > self._capacity:
                 self._loaded.popitem(last=False)

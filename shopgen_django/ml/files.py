@@ -14,6 +14,8 @@ from typing import Any
 
 from .errors import RunLocked, StorageFull
 
+WEIGHTS, CARD = "model.safetensors", "model.json"
+"""A model's weights and all that is needed to load them."""
 _CHUNK = 1 << 20
 
 

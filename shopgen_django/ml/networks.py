@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,30 +35,35 @@ def to_device(module: nn.Module, device: torch.device) -> nn.Module:
     return module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def forward_flops(module: nn.Module, *inputs: Tensor) -> tuple[float, Tensor]:
-    """Multiply-adds x 2 of convolutions and linear layers in one forward pass, per picture, and the pass's output."""
-    total = 0.0
+def layer_flops(module: nn.Module, *inputs: Tensor) -> tuple[dict[str, float], Tensor]:
+    """Multiply-adds x 2 of each convolution and linear layer by name in one forward pass, per picture, and the pass's
+    output."""
+    totals: dict[str, float] = {}
 
-    def count(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        weight = layer.weight
-        assert isinstance(weight, Tensor)
-        per_output = weight[0].numel()
+    def count(layer: Any, given: tuple[Tensor, ...], output: Tensor) -> None:
+        per_output = layer.weight[0].numel()
         size = given[0].numel() if isinstance(layer, nn.ConvTranspose2d) else output.numel()
-        total += 2.0 * per_output * size
+        totals[names[layer]] = totals.get(names[layer], 0.0) + 2.0 * per_output * size / inputs[0].shape[0]
 
-    hooks = [
-        layer.register_forward_hook(count)
-        for layer in module.modules()
+    names = {
+        layer: name
+        for name, layer in module.named_modules()
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-    ]
+    }
+    hooks = [layer.register_forward_hook(count) for layer in names]
     try:
         with torch.no_grad():
             output: Tensor = module(*inputs)
     finally:
         for hook in hooks:
             hook.remove()
-    return total / inputs[0].shape[0], output
+    return totals, output
+
+
+def forward_flops(module: nn.Module, *inputs: Tensor) -> tuple[float, Tensor]:
+    """Multiply-adds x 2 of convolutions and linear layers in one forward pass, per picture, and the pass's output."""
+    totals, output = layer_flops(module, *inputs)
+    return sum(totals.values()), output
 
 
 def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,21 @@ from .errors import MLError, ModelFileError, UnknownCategory
 from .train import set_thread_policy
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL import Image
 
     from .families.base import Generator
 
 GPU_CHUNK = 32
 MAX_WEIGHTS_BYTES = 4 << 30
+ONNX_RUNTIME = "onnxruntime"
+"""``runtime`` in the description of a model that runs without PyTorch; absent in others."""
 
 
-class LoadedGenerator:
-    """A trained generator. Get one from :func:`load_generator`.
+class Sampler(ABC):
+    """What a loaded model is asked for, whatever runs it. Get one from :func:`load_generator`.
 
     Attributes:
         categories: names that ``sample`` takes; empty for a model without categories.
@@ -33,9 +38,7 @@ class LoadedGenerator:
         card: the content of ``model.json``.
     """
 
-    def __init__(self, network: Generator, card: Mapping[str, Any], device: torch.device) -> None:
-        self._network = network
-        self._device = device
+    def __init__(self, card: Mapping[str, Any]) -> None:
         self.card = dict(card)
         self.categories: tuple[str, ...] = tuple(card["categories"])
         self.size = int(card["size"])
@@ -56,30 +59,16 @@ class LoadedGenerator:
             UnknownCategory: the model has no such category.
             ValueError: a number out of its range.
         """
-        import torch
-
         from .pictures import to_pillow
-        from .samples import to_bytes
-        from .seeding import generator
 
         if count < 1 or seed < 0 or not (0.0 <= truncation <= 1.0):
             raise ValueError("count must be at least 1, seed at least 0, truncation between 0 and 1.")
-        fixed = self._category_number(category)
-        # A network's last bits depend on the shape of the batch. On a CPU pictures are made one at a time, on a GPU
-        # in whole chunks that start at multiples of their length: a picture always sits in the same batch.
-        chunk = GPU_CHUNK if self._device.type == "cuda" else 1
-        made: list[Image.Image] = []
-        with torch.no_grad():
-            for start in range(0, count, chunk):
-                vectors, labels = [], []
-                for index in range(start, start + chunk):
-                    rng = generator(seed, "sample", index)
-                    drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
-                    labels.append(drawn if fixed is None else fixed)
-                    vectors.append(self._network.draw(rng, torch.tensor(labels[-1:]), truncation))
-                pictures = self._network(torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device))
-                made += [to_pillow(array) for array in to_bytes(pictures)]
-        return made[:count]
+        made = self._arrays(count, self._category_number(category), seed, truncation)
+        return [to_pillow(array) for array in made]
+
+    @abstractmethod
+    def _arrays(self, count: int, label: int | None, seed: int, truncation: float) -> list[NDArray[np.uint8]]:
+        """``count`` arrays of shape ``(c, h, w)``; ``label`` is a category's number, or None to draw one for each."""
 
     def _category_number(self, category: str | None) -> int | None:
         if category is None:
@@ -90,15 +79,63 @@ class LoadedGenerator:
         return self.categories.index(category)
 
 
-def load_generator(folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None) -> LoadedGenerator:
-    """Load the generator of an output folder: see :func:`load_network`.
+class LoadedGenerator(Sampler):
+    """A trained generator that runs on PyTorch."""
+
+    def __init__(self, network: Generator, card: Mapping[str, Any], device: torch.device) -> None:
+        super().__init__(card)
+        self.network = network
+        self._device = device
+
+    def _arrays(self, count: int, label: int | None, seed: int, truncation: float) -> list[NDArray[np.uint8]]:
+        import torch
+
+        from .samples import to_bytes
+        from .seeding import generator
+
+        # A network's last bits depend on the shape of the batch. On a CPU pictures are made one at a time, on a GPU
+        # in whole chunks that start at multiples of their length: a picture always sits in the same batch.
+        chunk = GPU_CHUNK if self._device.type == "cuda" else 1
+        made: list[NDArray[np.uint8]] = []
+        with torch.no_grad():
+            for start in range(0, count, chunk):
+                vectors, labels = [], []
+                for index in range(start, start + chunk):
+                    rng = generator(seed, "sample", index)
+                    drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
+                    labels.append(drawn if label is None else label)
+                    vectors.append(self.network.draw(rng, torch.tensor(labels[-1:]), truncation))
+                pictures = self.network(torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device))
+                made += list(to_bytes(pictures))
+        return made[:count]
+
+
+def load_generator(
+    folder: str | Path, device: str = "cpu", *, expected_sha256: str | None = None, threads: int | None = None
+) -> Sampler:
+    """Load the generator of an output folder, of a training run or of a compression.
+
+    A model of PyTorch: see :func:`load_network`. One that was exported to ONNX is checked likewise and runs on
+    onnxruntime; PyTorch is not imported for it.
+
+    Args:
+        folder: where the model lies.
+        device: ``cpu`` or ``cuda``; an ONNX model always runs on the CPU.
+        expected_sha256: what the weights must hash to besides what ``model.json`` says.
+        threads: for an ONNX model; default: as many as PyTorch would take.
 
     Raises:
         ModelFileError: also when the model is for another purpose than making pictures.
     """
+    path = Path(folder)
+    card = read_card(path / files.CARD)
+    if card.get("runtime") == ONNX_RUNTIME:
+        from .compression.runtime import load_onnx
+
+        return load_onnx(path, card, expected_sha256=expected_sha256, threads=threads)
     from .families.base import Generator
 
-    network, card, target = load_network(folder, device, expected_sha256=expected_sha256)
+    network, card, target = load_network(path, device, expected_sha256=expected_sha256)
     if not isinstance(network, Generator):
         raise ModelFileError(
             f"The model in {folder} is for the purpose {card.get('purpose')!r}; pictures can't be generated with it."
@@ -120,25 +157,15 @@ def load_network(
     import torch
 
     from .families import get_family
-    from .folder import CARD, WEIGHTS, from_safetensors
+    from .folder import from_safetensors
     from .networks import to_device
 
     path = Path(folder)
-    card = _read_card(path / CARD)
-    weights = path / WEIGHTS
-    try:
-        if weights.stat().st_size > MAX_WEIGHTS_BYTES:
-            raise ModelFileError(f"{weights} is larger than any model of this product.")
-        data = weights.read_bytes()
-    except OSError as error:
-        raise ModelFileError(f"The weights {weights} can't be read: {error.strerror}.") from None
-    sha256 = files.sha256_bytes(data)
-    if sha256 not in {card["sha256"], card.get("next_sha256")}:
-        raise ModelFileError(
-            f"{weights} is not the file that {CARD} describes (its SHA-256 differs). Restore both from a copy."
-        )
-    if expected_sha256 is not None and sha256 != expected_sha256:
-        raise ModelFileError(f"{weights} has changed since the model was registered (its SHA-256 differs).")
+    card = read_card(path / files.CARD)
+    if card.get("runtime") == ONNX_RUNTIME:
+        raise ModelFileError(f"{path} is an export to ONNX; only its pictures can be asked for.")
+    weights = path / files.WEIGHTS
+    data = read_weights(weights, card, expected_sha256)
     try:
         tensors, _values = from_safetensors(data)
         network = get_family(str(card["architecture"])).build_generator(card["network"])
@@ -151,7 +178,34 @@ def load_network(
     return network, card, target
 
 
-def _read_card(path: Path) -> dict[str, Any]:
+def read_weights(weights: Path, card: Mapping[str, Any], expected_sha256: str | None) -> bytes:
+    """The bytes of a model's weights, which are those that its description (and the caller) expects.
+
+    Raises:
+        ModelFileError: missing, too large, or another SHA-256.
+    """
+    try:
+        if weights.stat().st_size > MAX_WEIGHTS_BYTES:
+            raise ModelFileError(f"{weights} is larger than any model of this product.")
+        data = weights.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"The weights {weights} can't be read: {error.strerror}.") from None
+    sha256 = files.sha256_bytes(data)
+    if sha256 not in {card["sha256"], card.get("next_sha256")}:
+        raise ModelFileError(
+            f"{weights} is not the file that {files.CARD} describes (its SHA-256 differs). Restore both from a copy."
+        )
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise ModelFileError(f"{weights} has changed since the model was registered (its SHA-256 differs).")
+    return data
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The description of a model.
+
+    Raises:
+        ModelFileError: missing, unreadable, or not such a description.
+    """
     try:
         card = files.read_json(path)
     except FileNotFoundError:

@@ -7,7 +7,6 @@ several processes, or worked through in parts, sees exactly the numbers of the b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -15,11 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-
-def derive(seed: int, *parts: int | str) -> int:
-    """A 63-bit number from a seed and what it is for; different parts give independent numbers."""
-    text = "/".join([str(seed), *map(str, parts)])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1
+from .positions import derive
 
 
 def generator(seed: int, *parts: int | str) -> torch.Generator:

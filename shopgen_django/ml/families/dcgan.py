@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, relu
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from shopgen_django.ml.augment import choose
 from shopgen_django.ml.config import TrainConfig, base_side
@@ -22,7 +23,7 @@ from shopgen_django.ml.networks import SLOPE, to_device
 from shopgen_django.ml.seeding import generator as seeded
 
 from .adversarial import AdversarialLearner, GameSettings
-from .base import DataFacts, Family, Generator
+from .base import ChannelSlice, DataFacts, Family, Generator
 from .modern import channel_plan
 from .unrolled import UnrolledLearner, check_unrolled
 
@@ -47,6 +48,49 @@ class DcganGenerator(Generator):
         h = self.first(h[:, :, None, None])
         for norm, up in zip(self.norms, self.ups, strict=True):
             h = up(relu(norm(h)))
+        return torch.tanh(h)
+
+
+    def levels(self) -> tuple[tuple[ChannelSlice, ...], ...]:
+        found = []
+        for level in range(len(self.norms)):
+            maker = "first" if level == 0 else f"ups.{level - 1}"
+            slices = [
+                # A channel whose scale and shift are zero is zero whatever the convolution before it makes.
+                *(ChannelSlice(tensor=f"norms.{level}.{name}", axis=0, makes=True) for name in ("weight", "bias")),
+                *(ChannelSlice(tensor=f"norms.{level}.running_{name}", axis=0) for name in ("mean", "var")),
+                ChannelSlice(tensor=f"{maker}.weight", axis=1),
+                ChannelSlice(tensor=f"ups.{level}.weight", axis=0),
+            ]
+            if level and self.ups[level - 1].bias is not None:
+                slices.append(ChannelSlice(tensor=f"{maker}.bias", axis=0))
+            found.append(tuple(slices))
+        return tuple(found)
+
+    def exportable(self) -> nn.Module:
+        """Each batch norm folded into the transposed convolution before it: fewer layers, and right for 8 bit."""
+        return _Folded(self)
+
+
+class _Folded(nn.Module):
+    """The same network in inference mode, without its batch norms."""
+
+    def __init__(self, network: DcganGenerator) -> None:
+        super().__init__()
+        self.embed = network.embed
+        layers = [network.first, *network.ups]
+        self.layers = nn.ModuleList(
+            fuse_conv_bn_eval(layer.eval(), norm.eval(), transpose=True)
+            for layer, norm in zip(layers[:-1], network.norms, strict=True)
+            if isinstance(norm, nn.BatchNorm2d)
+        )
+        self.layers.append(layers[-1])
+
+    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
+        h = latents if self.embed is None else torch.cat([latents, self.embed(labels)], dim=1)
+        h = self.layers[0](h[:, :, None, None])
+        for up in self.layers[1:]:
+            h = up(relu(h))
         return torch.tanh(h)
 
 
