@@ -149,7 +149,11 @@ class TrainConfig(PrivacyOptions):
         help="stop when the discriminator has been shown this many real pictures",
     )
     device: str = option(
-        "auto", group="machine", choices=("auto", "cpu", "cuda"), identity=False, help="auto: a GPU when there is one"
+        "auto",
+        group="machine",
+        choices=("auto", "cpu", "cuda", "mps"),
+        identity=False,
+        help="auto: an NVIDIA or AMD GPU (cuda) when there is one, else Apple's (mps), else the CPU",
     )
     precision: str = option(
         "auto",
@@ -176,6 +180,14 @@ class TrainConfig(PrivacyOptions):
         identity=False,
         help="processes on this host that train together, sharing its cores or one GPU each; for several hosts use "
         "torchrun",
+    )
+    compile: str = option(
+        "auto",
+        group="machine",
+        choices=("auto", "on", "off"),
+        identity=False,
+        help="let torch.compile translate the networks, which takes a minute or two first; steps with gradient "
+        "penalties stay as they are. auto: off, as long as it has not been seen to pay",
     )
     micro_batch: int | None = option(
         None,

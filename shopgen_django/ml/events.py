@@ -39,6 +39,8 @@ class RunInfo:
     folder: Path
     resumed_at: int
     """Pictures seen by the state that was taken up; 0 for a new run."""
+    machine: str = ""
+    """What it computes on, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from .config import TrainConfig
 from .errors import ProcessLost
 from .processes import ALONE, Processes
 from .seat import Seat
-from .together import PATIENCE_SECONDS, Together, join, on_this_host_only, store_of_torchrun
+from .together import PATIENCE_SECONDS, Together, join, on_this_host_only, store_of_launcher
 
 STARTING_SECONDS = 300.0
 ENDING_SECONDS = 20.0
@@ -42,7 +42,7 @@ def company(config: TrainConfig, device: torch.device, seat: Seat | None) -> Ite
         ProcessLost: the others didn't come.
     """
     if seat is not None and seat.count > 1:
-        processes = join(seat, store_of_torchrun(seat), device)
+        processes = join(seat, store_of_launcher(seat), device)
         try:
             yield processes
         finally:

@@ -26,7 +26,7 @@ from .monitors import make_monitors
 from .processes import Processes
 from .recipe import Recipe, make_recipe
 from .run import Run, make_run
-from .runtime import choose_device, is_out_of_memory, thread_count
+from .runtime import choose_device, describe_machine, is_out_of_memory, prepare_device, thread_count
 from .samples import save_reals
 from .seat import Seat
 from .snapshots import Snapshots, WantsBack
@@ -130,6 +130,7 @@ def _go(
     fresh: bool = False,
 ) -> TrainResult:
     config = recipe.config
+    prepare_device(recipe.device)
     if processes.rank == 0:
         processes.from_first(pictures.digest)
     theirs, ours = processes.from_first(config.identity()), config.identity()
@@ -193,9 +194,10 @@ class _Loop:
                     dataset=run.pictures.manifest,
                     folder=run.folder.path,
                     resumed_at=self.resumed_at,
+                    machine=describe_machine(run.recipe.device, self.config.precision, run.processes.count),
                 )
             )
-        for note in run.learner.notes():
+        for note in (*run.how_it_computes(), *run.learner.notes()):
             self.callbacks.note(note)
         if run.processes.rank == 0 and self.config.dp_epsilon is None:
             save_reals(run.folder.path, run.pictures, self.snapshots.grid)

@@ -41,7 +41,7 @@ class Meter:
         values = values if before is None else before + values
         self._sums[names] = (values, count + 1)
         self.steps += 1
-        if self._device.type != "cuda" or self.steps % CHECK_EVERY_ON_GPU == 0:
+        if self._device.type == "cpu" or self.steps % CHECK_EVERY_ON_GPU == 0:
             self._check(names, values, step)
 
     def _check(self, names: tuple[str, ...], values: Tensor, step: int) -> None:

@@ -17,7 +17,7 @@ from .privacy.rules import check_private, private_choices
 from .runtime import choose_device, choose_precision
 from .transfer import settle
 
-DEFAULT_IMAGES = {"cpu": 500_000, "cuda": 5_000_000}
+DEFAULT_IMAGES = {"cpu": 500_000, "mps": 500_000, "cuda": 5_000_000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

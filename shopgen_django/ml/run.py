@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .config import TrainConfig
+from torch import nn
+
+from .config import SCRATCH, TrainConfig
 from .data import Pictures
 from .ema import Ema
 from .families.adversarial import AdversarialLearner
@@ -13,7 +15,10 @@ from .feed import FeedLike, make_feed
 from .folder import RunFolder
 from .processes import ALONE, Processes
 from .recipe import Recipe
-from .transfer import SCRATCH, begin
+from .runtime import check_compiler, choose_compile
+from .transfer import begin
+
+COMPILER = "inductor"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +68,18 @@ class Run:
             shares.append(self.seconds / (60.0 * self.config.minutes))
         return max(shares)
 
+    def how_it_computes(self) -> list[str]:
+        """What a person should know about the way this machine is used."""
+        told = [self.learner.compiled] if self.learner.compiled else []
+        parts = self.processes.count > 1 or 0 < self.learner.micro_batch < self.batch
+        layers = (layer for module in self.learner.modules().values() for layer in module.modules())
+        if parts and any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in layers):
+            told.append(
+                "This architecture has batch norm, whose figures are those of the pictures at hand: in several "
+                "processes or in parts a step is not exactly that of one process with whole batches."
+            )
+        return told
+
     def make_networks(self) -> None:
         """Networks as they are before the first step, in place of those there are."""
         before = self.learner
@@ -97,4 +114,7 @@ def _networks(recipe: Recipe, pictures: Pictures, processes: Processes) -> tuple
     learner = make_learner(recipe, pictures)
     learner.processes = processes
     learner.micro_batch = recipe.config.micro_batch or 0
+    if choose_compile(recipe.config.compile):
+        check_compiler(COMPILER)
+        learner.compiled = learner.compile_networks(COMPILER)
     return learner, Ema(learner.generator, float(recipe.config.ema_images or 1))

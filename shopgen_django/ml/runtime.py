@@ -47,24 +47,62 @@ def free_memory(device: torch.device) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` takes a CUDA GPU when there is one.
+    """``auto`` takes a CUDA GPU when there is one, else Apple's GPU, else the CPU.
 
     Raises:
-        ConfigError: ``cuda`` was asked for and there is none.
+        ConfigError: a GPU was asked for that is not there.
     """
     if name == "cpu":
         return torch.device("cpu")
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise ConfigError("--device cuda: PyTorch sees no CUDA GPU here. Use --device cpu, or install a CUDA build.")
-    return torch.device("cuda" if available else "cpu")
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name in there and not there[name]:
+        kind = "CUDA GPU" if name == "cuda" else "Apple GPU"
+        raise ConfigError(
+            f"--device {name}: PyTorch sees no {kind} here. Use --device cpu, or install a build that has it."
+        )
+    return torch.device(name if name in there else next((kind for kind, is_there in there.items() if is_there), "cpu"))
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """``auto`` takes bf16 on a GPU that has it, fp32 elsewhere."""
+    """``auto`` takes bf16 on a CUDA GPU that has it, fp32 elsewhere."""
     if name != "auto":
         return name
     return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+
+
+def choose_compile(name: str) -> bool:
+    """Whether to compile. ``auto`` doesn't: on CPUs it was measured not to pay, on GPUs it has not been measured."""
+    return name == "on"
+
+
+def check_compiler(backend: str) -> None:
+    """Compile something small.
+
+    Raises:
+        ConfigError: this machine can't, mostly for want of a C++ compiler or of Triton.
+    """
+    try:
+        torch.compile(lambda x: x * 2.0 + 1.0, backend=backend)(torch.zeros(2))
+    except Exception as error:  # the compiler's errors have no common base
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ConfigError(f"--compile on: PyTorch can't compile on this machine ({reason[:200]}).") from error
+
+
+def prepare_device(device: torch.device) -> None:
+    """Settings of PyTorch that hold for the whole process."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True  # batches have one size: the search for the fastest kernels pays
+
+
+def describe_machine(device: torch.device, precision: str, processes: int) -> str:
+    """What a run computes on, in words."""
+    if device.type == "cuda":
+        what = f"cuda, {torch.cuda.get_device_name()}"
+    else:
+        threads = torch.get_num_threads()
+        what = device.type if device.type == "mps" else f"cpu with {threads} thread{'s' if threads > 1 else ''}"
+    several = f", {processes} processes" if processes > 1 else ""
+    return f"{what} ({precision}, channels last){several}"
 
 
 class StopFlag:

@@ -18,7 +18,7 @@ class Seat:
     """Processes of the run on its host."""
 
 
-def seat_from_torchrun() -> Seat | None:
+def seat_from_launcher() -> Seat | None:
     """The place that ``torchrun`` (or another launcher that sets the same variables) gave; None without one."""
     try:
         rank, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -149,7 +149,7 @@ def join(
     return Together(seat, device, patience, on_lost)
 
 
-def store_of_torchrun(seat: Seat) -> dist.Store:
+def store_of_launcher(seat: Seat) -> dist.Store:
     """Where processes started by ``torchrun`` meet: it keeps the place, others leave it to process 0."""
     kept = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     store = dist.TCPStore(

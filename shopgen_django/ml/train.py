@@ -8,13 +8,15 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .errors import MLError
+from .errors import ConfigError, MLError
 from .options import add_options, config_from_options
+from .seat import seat_from_launcher
 
 if TYPE_CHECKING:
     from .config import TrainConfig
     from .loop import TrainResult
     from .progress import ProgressView
+    from .seat import Seat
 
 EXAMPLES = """examples:
   train on a folder with one sub-folder per category, for ten minutes:
@@ -22,6 +24,11 @@ EXAMPLES = """examples:
   phone photos: put each product on white first:
       python -m shopgen_django.ml.train --source photos --output runs/white --prepare white --minutes 30
   go on with it, twenty minutes more (the clock counts all parts): the same command with a larger --minutes
+  both cores of this machine in a process each; several GPUs are one process each:
+      python -m shopgen_django.ml.train --source photos --output runs/first --minutes 10 --processes 2
+  several hosts, the same command on each (see docs/scaling.md):
+      torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --rdzv-id run1 \\
+          -m shopgen_django.ml.train --source photos --output runs/first --images-seen 5000000
   make pictures from it:
       python -m shopgen_django.ml.sample runs/first --count 16 --output made --sheet sheet.png
 """
@@ -57,12 +64,13 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def set_thread_policy() -> None:
-    """Let waiting OpenMP threads sleep; must run before PyTorch is imported.
+    """Let waiting OpenMP threads sleep, and the like; must run before PyTorch is imported.
 
     The default is to spin, and on a machine that does anything else at the same time spinning threads take the
     cores from the working ones: a quarter of a step's time beside one busy neighbour, measured; alone it costs nothing.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")  # what Apple's GPU lacks runs on the CPU
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,15 +79,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     set_thread_policy()
     from .progress import ProgressView
 
-    view = ProgressView(sys.stdout, terminal=sys.stdout.isatty())
+    seat = seat_from_launcher()
+    first = seat is None or seat.rank == 0
+    # One of several processes is enough to talk.
+    output = sys.stdout if first else open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    view = ProgressView(output, terminal=output.isatty())
     try:
         config = config_from_options(vars(options))
+        if seat is not None and config.processes not in (1, seat.count):
+            raise ConfigError(
+                f"--processes {config.processes}, but the launcher has started {seat.count}: leave --processes out."
+            )
         if options.dry_run:
             from .estimate import describe, estimate
 
             view.line(describe(estimate(config)))
             return 0
-        result = run(config, view, fresh=options.fresh)
+        result = run(config, view, fresh=options.fresh, seat=seat)
     except MLError as error:
         view.close()
         sys.stderr.write(f"error: {error}\n")
@@ -92,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run(config: TrainConfig, view: ProgressView, *, fresh: bool) -> TrainResult:
+def run(config: TrainConfig, view: ProgressView, *, fresh: bool, seat: Seat | None = None) -> TrainResult:
     """Train with a view for the person and signals asking for an orderly stop."""
     from .loop import RunInfo, Tick, train
     from .runtime import stop_on_signals
@@ -111,8 +127,10 @@ def run(config: TrainConfig, view: ProgressView, *, fresh: bool) -> TrainResult:
             on_tick=tick,
             on_progress=view.progress,
             on_decode=view.decoding,
+            on_note=view.line,
             should_stop=flag,
             fresh=fresh,
+            seat=seat,
         )
     view.close()
     return result
@@ -126,8 +144,8 @@ def opening_lines(info: object) -> list[str]:
     data, config = info.dataset, info.config
     lines = [
         f"{data['count']} pictures at {data['size']} px, {len(data['categories'])} categories, "
-        f"{config.architecture} with loss {config.loss}, on {config.device} ({config.precision}), "
-        f"batches of {config.batch_size}"
+        f"{config.architecture} with loss {config.loss}, batches of {config.batch_size}",
+        f"on {info.machine}",
     ]
     if data["skipped"]:
         lines.append(f"{len(data['skipped'])} files passed over; the reasons are in dataset.json")
@@ -143,7 +161,9 @@ def summary(result: TrainResult) -> str:
     from .progress import clock
 
     told = f"{result.images_seen} pictures seen in {clock(result.seconds)}; everything is in {result.folder}"
-    return f"Done: {told}" if result.outcome == "finished" else f"Stopped and saved: {told}. Run it again to go on."
+    if result.outcome != "finished":
+        return f"Stopped and saved: {told}. Run it again to go on."
+    return f"Done ({result.reason}): {told}" if result.reason else f"Done: {told}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +51,8 @@ class AdversarialLearner(Learner):
         self.generator = generator
         self.discriminator = discriminator
         self.settings = settings
+        self._make: Callable[[Tensor, Tensor], Tensor] = generator
+        self._judge: Callable[[Tensor, Tensor], Tensor] = discriminator
         self._device = next(generator.parameters()).device
         # One fused kernel per optimiser: with networks this small the many small ones would cost more than the step.
         self._g_optimiser = torch.optim.Adam(
@@ -81,6 +83,14 @@ class AdversarialLearner(Learner):
 
     def _latents(self, batch: Batch, labels: Tensor) -> Tensor:
         return self.generator.draw(batch.rng, labels).to(self._device)
+
+    def compile_networks(self, backend: str) -> str:
+        self._make = torch.compile(self.generator, backend=backend)
+        self._judge = torch.compile(self.discriminator, backend=backend)
+        if self.settings.gamma > 0 or self.settings.loss.slope_weight > 0:
+            # PyTorch has no gradient of a gradient of compiled code.
+            return "Compiled: both networks, but for the discriminator's penalties, which need second derivatives."
+        return "Compiled: both networks."
 
     @contextlib.contextmanager
     def _precision(self) -> Iterator[None]:
@@ -119,7 +129,7 @@ class AdversarialLearner(Learner):
         penalised = settings.gamma > 0
         real = part.real
         with torch.no_grad(), self._precision():
-            fake = self.generator(self._latents(part, part.labels), part.labels).float()
+            fake = self._make(self._latents(part, part.labels), part.labels).float()
         if penalised:
             real = real.detach().requires_grad_()
             fake.requires_grad_()
@@ -128,7 +138,7 @@ class AdversarialLearner(Learner):
         with self._precision():
             both = settings.augment(torch.cat([real, fake]), part.rng)
             labels = torch.cat([part.labels, part.labels])
-            logits = self.discriminator(both, labels).float()
+            logits = (self.discriminator if penalised else self._judge)(both, labels).float()
         real_logits, fake_logits = logits.chunk(2)
         loss = settings.loss.discriminator(real_logits, fake_logits)
         figures = {"loss_d": loss.detach()}
@@ -172,13 +182,13 @@ class AdversarialLearner(Learner):
         labels = part.labels_again
         self.discriminator.requires_grad_(False)
         with self._precision():
-            fake = self.generator(self._latents(part, labels), labels)
-            fake_logits = self.discriminator(settings.augment(fake, part.rng), labels).float()
+            fake = self._make(self._latents(part, labels), labels)
+            fake_logits = self._judge(settings.augment(fake, part.rng), labels).float()
             real_logits = fake_logits.detach()
             if settings.loss.paired:
                 with torch.no_grad():
                     seen = settings.augment(part.real_again, part.rng)
-                    real_logits = self.discriminator(seen, labels).float()
+                    real_logits = self._judge(seen, labels).float()
         self.discriminator.requires_grad_(True)
         loss = settings.loss.generator(real_logits, fake_logits)
         extra = self._generator_extra(part)

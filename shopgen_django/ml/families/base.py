@@ -83,19 +83,6 @@ PartLoss = Callable[[Batch], tuple[Tensor, Figures]]
 """Mean loss over the pictures of a batch or a part of one, and figures that are such means too, detached."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChannelSlice:
-    """Where the channels of one level lie in one tensor of a generator; pruning cuts them out there."""
-
-    tensor: str
-    """Name in the state dictionary."""
-    axis: int
-    block: int = 1
-    """Neighbouring values of the axis that belong to one channel."""
-    makes: bool = False
-    """Whether a channel whose values here are zero is zero everywhere, as far as this tensor makes it."""
-
-
 class Generator(nn.Module):
     """Base of the networks that make pictures: ``forward(latents, labels) -> pictures`` in -1..1.
 
@@ -110,25 +97,6 @@ class Generator(nn.Module):
         The vector of a row depends on the numbers drawn before it; ``truncation`` below 1 pulls it to the middle.
         """
         return normal(rng, len(labels), self.latent) * truncation
-
-
-    def levels(self) -> tuple[tuple[ChannelSlice, ...], ...]:
-        """For each number of the description's ``plan`` (channels from coarse to fine), where these channels lie.
-
-        Empty for a network whose widths can't be changed; it can be exported, but not pruned or distilled.
-        """
-        return ()
-
-    def latent_rule(self) -> dict[str, Any]:
-        """What :meth:`draw` does, as plain values that :mod:`~shopgen_django.ml.compression.latents` can follow.
-
-        A network with a :meth:`draw` of its own must override this too, else it can't be exported.
-        """
-        return {"kind": "normal", "latent": self.latent}
-
-    def exportable(self) -> nn.Module:
-        """A network with the same ``forward(latents, labels)`` for ONNX: in inference mode, any number of rows."""
-        return self
 
 
 class Learner(ABC):
@@ -146,6 +114,8 @@ class Learner(ABC):
     """Pictures that go through the networks at once; 0: the whole batch. Halved when memory runs out."""
     lr_scale: float = 1.0
     """Set by :meth:`set_lr_scale`; a learner with a schedule of its own multiplies by it."""
+    compiled: str = ""
+    """What :meth:`compile_networks` said."""
     say: Callable[[str], None] = staticmethod(lambda text: None)
     """Writes a line into the run's log; set by the loop."""
     may_roll_back: bool = True
@@ -181,6 +151,10 @@ class Learner(ABC):
     def card(self) -> dict[str, Any]:
         """Plain values (JSON) about how the model came to be, for ``model.json``."""
         return {}
+
+    def compile_networks(self, backend: str) -> str:
+        """Have ``torch.compile`` translate what it can; returns what that is, in words, for the log."""
+        return "Nothing in this architecture can be compiled."
 
     def extra_state(self) -> dict[str, Any]:
         """Plain values (JSON) to save besides networks and optimisers."""
