@@ -17,7 +17,9 @@ class ShopgenConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, signal_handlers
         from .operations.registry import autodiscover
+        from .services import following
 
         checks.register_checks()
         signal_handlers.register()
         autodiscover()
+        following.register()

@@ -44,6 +44,7 @@ DEFAULTS: dict[str, Any] = {
         "MIN_SIDE": 64,
         "ACTIVE_JOBS_PER_USER": 10_000,
         "QUEUED_JOBS": 100_000,
+        "WAITING_UPLOADS": 500,  # files that no worker has taken in yet
         "THREADS": None,  # cores this process may use / workers
     },
     "JOBS": {
@@ -64,7 +65,6 @@ DEFAULTS: dict[str, Any] = {
         # Per user. A batch counts as many jobs as it queues.
         "JOBS_PER_MINUTE": 600,
         "UPLOADS_PER_MINUTE": 120,
-        "UPLOAD_WAIT_SECONDS": 20,  # two pictures at a time are decoded per web process; the others wait so long
         "WRITES_PER_MINUTE": 600,
         "READS_PER_MINUTE": 6000,
         "PAGE_SIZE": 50,

@@ -58,6 +58,22 @@ def source_name(sha256: str, image_format: str) -> str:
     return f"sources/{sha256[:2]}/{sha256}-{uuid.uuid4().hex[:8]}.{EXTENSIONS[image_format]}"
 
 
+def incoming_name(job_id: uuid.UUID, sha256: str) -> str:
+    """Name of an upload, as it came, until the job ``job_id`` has taken it in. Nothing of what the sender called it."""
+    return f"incoming/{str(job_id)[:2]}/{job_id}-{sha256}.upload"
+
+
+def incoming_job(name: str) -> uuid.UUID | None:
+    """The job that an upload's name stands for; None for other names."""
+    folder, _slash, file = name.rpartition("/")
+    if not folder.startswith("incoming/"):
+        return None
+    try:
+        return uuid.UUID(file.lstrip(".")[:36])
+    except ValueError:
+        return None
+
+
 def attempt_prefix(job_id: uuid.UUID | str, attempt: int) -> str:
     """Folder of the files of one attempt; the loser's folder is removed."""
     return f"results/{job_id}/{attempt}"

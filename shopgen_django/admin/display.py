@@ -66,11 +66,14 @@ def operation_label(name: str) -> str:
 def parameter_rows(operation: str, params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Stored parameters as pairs of label and value."""
     try:
-        fields = get_operation(operation).Parameters.base_fields
+        known = get_operation(operation)
+        fields, hidden = known.Parameters.base_fields, known.hidden_params
     except NotFound:
-        fields = {}
+        fields, hidden = {}, ()
     rows = []
     for name, value in params.items():
+        if name in hidden:
+            continue
         field = fields.get(name)
         label = str(field.label or name) if field is not None else name
         choices = dict(getattr(getattr(field, "widget", None), "choices", ()) or ())

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from shopgen_django.catalogues.registry import catalogue_aliases
+from shopgen_django.models import Job
 from shopgen_django.operations.registry import all_operations
 
 MAX_VALUES = 200
@@ -64,7 +65,12 @@ class OperationFilter(admin.SimpleListFilter):
     parameter_name = "operation"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(operation.name, str(operation.label)) for operation in all_operations()]
+        # What was taken in is a source: no picture names the operation that did it, but jobs do.
+        sources_too = model_admin.model is Job
+        return [
+            (operation.name, str(operation.label)) for operation in all_operations()
+            if sources_too or not operation.takes_in
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.filter(operation=self.value()) if self.value() is not None else queryset

@@ -19,6 +19,24 @@ from shopgen_django.models import ImageState, ProductImage
 SUGGESTED = 5
 
 
+def find_product(alias: str, text: str) -> tuple[Catalogue, Product]:
+    """The one product that ``text`` names by its key or by a part of its title. Raises ValidationError."""
+    try:
+        shop = get_catalogue(alias)
+        try:
+            return shop, shop.get(text)
+        except ProductNotFound as error:
+            hits = list(islice(shop.products(search=text), SUGGESTED + 1))
+            if not hits:
+                raise forms.ValidationError(str(error)) from error
+    except (ShopgenError, ImproperlyConfigured) as error:
+        raise forms.ValidationError(str(error)) from error
+    if len(hits) == 1:
+        return shop, hits[0]
+    names = "; ".join(f"{hit.title} ({hit.pk})" for hit in hits[:SUGGESTED]) + (" …" if len(hits) > SUGGESTED else "")
+    raise forms.ValidationError(_("Several products match; give the key of one: %(names)s") % {"names": names})
+
+
 class ProductImageForm(forms.ModelForm):
     """The product is checked with its catalogue; it stays as it is while the picture stands in the shop."""
 
@@ -68,22 +86,9 @@ class ProductImageForm(forms.ModelForm):
     def _find(self, alias: str, text: str) -> str:
         """The key of the product that ``text`` names by its key or by its title; errors go to the field."""
         try:
-            self.shop = get_catalogue(alias)
-            self.product = self.shop.get(text)
-        except ProductNotFound as error:
-            hits = list(islice(get_catalogue(alias).products(search=text), SUGGESTED + 1))
-            if len(hits) == 1:
-                self.product = hits[0]
-            elif hits:
-                names = "; ".join(f"{hit.title} ({hit.pk})" for hit in hits[:SUGGESTED])
-                more = " …" if len(hits) > SUGGESTED else ""
-                self.add_error("object_pk", _("Several products match; give the key of one: %(names)s") % {
-                    "names": names + more
-                })
-            else:
-                self.add_error("object_pk", str(error))
-        except (ShopgenError, ImproperlyConfigured) as error:
-            self.add_error("object_pk", str(error))
+            self.shop, self.product = find_product(alias, text)
+        except forms.ValidationError as error:
+            self.add_error("object_pk", error)
         return self.product.pk if self.product is not None else text
 
     def save(self, commit: bool = True) -> Any:

@@ -31,7 +31,9 @@ from .products import ProductPages, attach_actions
 from .queueing import queue_images
 from .search import bounded_search
 from .shop_pictures import product_link, shop_picture
+from .status import arriving
 from .thumbnails import SIZES, picture_response, thumbnail
+from .uploading import upload_page
 from .verbs import VERBS
 
 MAX_SELECTED = 200
@@ -109,6 +111,13 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
         return self.may(request, "submit_job")
 
     # -- the list ---------------------------------------------------------------------------------
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        context = {
+            "warnings": arriving(request.user), "may_add": self.may(request, "add_productimage"),
+            **(extra_context or {}),
+        }
+        return super().changelist_view(request, context)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProductImage]:
         return super().get_queryset(request).defer("params")
@@ -204,6 +213,7 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
             ("shop-picture/<str:alias>/", self.shop_picture_view, "shop_picture"),
             ("do/<slug:verb>/", self.bulk_view, "productimage_bulk"),
             ("run/", self.run_view, "productimage_run"),
+            ("upload/", self.upload_view, "upload"),
             ("products/", self.products_view, "products"),
             ("products/run/", self.products_run_view, "products_run"),
             ("products/import/", self.products_import_view, "products_import"),
@@ -212,6 +222,9 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
     def get_urls(self) -> list[Any]:
         attach_actions(self.admin_site)
         return super().get_urls()
+
+    def upload_view(self, request: HttpRequest) -> HttpResponse:
+        return upload_page(self, request)
 
     def bulk_view(self, request: HttpRequest, verb: str) -> HttpResponse:
         return bulk_view(self, request, verb)

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from shopgen_django.models import Job, JobState
 
@@ -18,6 +19,7 @@ _STAGES = {
     "store": lambda: _("storing results"),
     "load": lambda: _("loading the model"),
     "read": lambda: _("reading the input"),
+    "import": lambda: _("taking photos in"),
 }
 
 
@@ -42,9 +44,26 @@ def job_note(job: Job) -> str:
         return stage[:1].upper() + stage[1:] if stage else _("Running")
     if job.state == JobState.FAILED:
         return job.error_detail or job.error_code
+    if job.state == JobState.SUCCEEDED and job.result:
+        return _taken_in(job.result)
     if job.state == JobState.SUCCEEDED and job.seconds is not None:
         return _("Took %(time)s") % {"time": duration(job.seconds)}
     return ""
+
+
+def _taken_in(result: Any) -> str:
+    """What came of an upload or an import."""
+    if "parts" in result:
+        return ngettext(
+            "%(n)d product found, in %(parts)d parts", "%(n)d products found, in %(parts)d parts", result["products"]
+        ) % {"n": result["products"], "parts": result["parts"]}  # fmt: skip
+    new, known, problems = result.get("new") or 0, result.get("known") or 0, len(result.get("problems") or ())
+    parts = [ngettext("%(n)d new photo", "%(n)d new photos", new) % {"n": new}]
+    if known:
+        parts.append(ngettext("%(n)d was there already", "%(n)d were there already", known) % {"n": known})
+    if problems:
+        parts.append(ngettext("%(n)d problem", "%(n)d problems", problems) % {"n": problems})
+    return ", ".join(parts)
 
 
 def _later(job: Job) -> bool:

@@ -10,6 +10,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
+from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -21,6 +22,7 @@ from shopgen_django.models import ACTIVE_JOB_STATES, Job, JobInput, JobState
 from shopgen_django.services.jobs import cancel_job, retry_job
 
 from .base import ReadOnlyAdmin
+from .batches import batch_summary, outputs_of
 from .bulk import chosen_keys
 from .display import badge, duration, operation_label, parameter_rows, when
 from .filters import OperationFilter, by_uuid
@@ -31,6 +33,8 @@ from .search import bounded_search
 from .status import worker_warnings
 
 LIVE_ROWS = 200
+OWNING = ("submit_job", "add_productimage")
+"""With one of these people have jobs of their own."""
 
 
 @admin.register(Job)
@@ -54,16 +58,16 @@ class JobAdmin(ReadOnlyAdmin):
 
     # Own jobs may be cancelled and retried with submit_job alone; the service decides for each row.
     def has_cancel_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, "cancel_job") or self.may(request, "submit_job")
+        return any(self.may(request, name) for name in ("cancel_job", *OWNING))
 
     def has_retry_permission(self, request: HttpRequest) -> bool:
-        return self.may(request, "retry_job") or self.may(request, "submit_job")
+        return any(self.may(request, name) for name in ("retry_job", *OWNING))
 
     def has_view_permission(self, request: HttpRequest, obj: Job | None = None) -> bool:
         if self.may(request, "view_job"):
             return True
         own = obj is None or obj.created_by_id == request.user.pk
-        return own and any(self.may(request, name) for name in ("submit_job", "cancel_job", "retry_job"))
+        return own and any(self.may(request, name) for name in ("cancel_job", "retry_job", *OWNING))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
         return super().get_queryset(request).visible_to(request.user)  # type: ignore[attr-defined]
@@ -82,9 +86,17 @@ class JobAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {
             "warnings": worker_warnings(), "may_submit": self.may(request, "submit_job"),
-            "live_url": reverse("admin:shopgen_job_live"), **(extra_context or {}),
+            "live_url": reverse("admin:shopgen_job_live"), **self._batch(request), **(extra_context or {}),
         }
         return super().changelist_view(request, context)
+
+    def _batch(self, request: HttpRequest) -> dict[str, Any]:
+        """How far the batch is that the list is narrowed to."""
+        keys = chosen_keys([request.GET.get("batch", "")])
+        summary = batch_summary(self.get_queryset(request).filter(batch=keys[0])) if keys else None
+        if summary is None:
+            return {}
+        return {"summary": summary, "batch_url": reverse("admin:shopgen_job_batch", args=keys)}
 
     @admin.display(description=gettext_lazy("job"))
     def name(self, job: Job) -> str:
@@ -158,7 +170,7 @@ class JobAdmin(ReadOnlyAdmin):
             "parameters": parameter_rows(job.operation, job.params),
             "attempts": attempt_rows(job),
             "inputs": [row.image for row in inputs[:100]],
-            "outputs": list(job.images.defer("params").order_by("index")[:100]),
+            "outputs": outputs_of(job),
             "took": duration(job.seconds),
             "may_cancel": job.state in ACTIVE_JOB_STATES and job.cancel_requested_at is None
             and self.has_cancel_permission(request),
@@ -171,6 +183,7 @@ class JobAdmin(ReadOnlyAdmin):
         return [
             ("live/", self.live_view, "job_live"),
             ("queue/", self.queue_view, "job_queue"),
+            ("batch/<uuid:batch>/", self.batch_view, "job_batch"),
             ("<uuid:pk>/<slug:verb>-it/", self.verb_view, "job_verb"),
         ]
 
@@ -184,6 +197,18 @@ class JobAdmin(ReadOnlyAdmin):
             "jobs": {str(job.pk): _live(job) for job in rows},
             "warnings": list(worker_warnings()),
         })  # fmt: skip
+        answer["Cache-Control"] = "no-store"
+        return answer
+
+    def batch_view(self, request: HttpRequest, batch: UUID) -> JsonResponse:
+        """The state of a batch as it stands above the list, and whether to ask again."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        summary = batch_summary(self.get_queryset(request).filter(batch=batch))
+        if summary is None:
+            raise Http404
+        html = render_to_string("shopgen_django/admin/includes/batch.html", {"summary": summary})
+        answer = JsonResponse({"html": html, "active": summary.active})
         answer["Cache-Control"] = "no-store"
         return answer
 

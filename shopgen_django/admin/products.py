@@ -5,14 +5,16 @@ A shop without a ModelAdmin for its products (Wagtail pages, for example) uses t
 
 from __future__ import annotations
 
-import time
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 from django.db import models
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -23,12 +25,12 @@ from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import NotFound, ShopgenError
 from shopgen_django.models import ProductImage
 from shopgen_django.operations.registry import get_operation
-from shopgen_django.services.images import import_from_catalogue
+from shopgen_django.services.intake import submit_import
 
 from .base import ShopgenAdmin
 from .picking import usable_catalogues
 from .queueing import queue_page
-from .subjects import IMPORT_SECONDS, Products
+from .subjects import Products
 
 MAX_PRODUCTS = 200
 PER_PAGE = 50
@@ -49,13 +51,13 @@ def _open(model_admin: Any, request: HttpRequest, rows: models.QuerySet[Any], wh
         messages.error(request, _("No catalogue of SHOPGEN[\"CATALOGUES\"] knows these products."))
         return None
     screens = model_admin.admin_site.get_model_admin(ProductImage)
-    subject = Products(catalogue.alias, _keys(request, rows))
     came_from = request.get_full_path()
     if what == "import":
-        return import_page(screens, request, subject, opened=True, came_from=came_from)
+        keys = tuple(str(key) for key in rows.values_list("pk", flat=True))
+        return import_page(screens, request, Chosen(alias=catalogue.alias, keys=keys), opened=True, came_from=came_from)
     return queue_page(
-        screens, request, subject, address=reverse("admin:shopgen_products_run"), opened=True, preferred=what,
-        came_from=came_from,
+        screens, request, Products(catalogue.alias, _keys(request, rows)), came_from=came_from,
+        address=reverse("admin:shopgen_products_run"), opened=True, preferred=what,
     )
 
 
@@ -189,11 +191,11 @@ class ProductPages:
         )
 
     def products_import_view(self: Any, request: HttpRequest) -> HttpResponse:
-        """Import the photos of chosen products (POST)."""
-        subject = _posted_products(request)
-        if isinstance(subject, HttpResponse):
-            return subject
-        return import_page(self, request, subject, opened="confirm" not in request.POST)
+        """Import the photos of chosen products, or of all that a search finds (POST)."""
+        chosen = _posted_choice(request)
+        if isinstance(chosen, HttpResponse):
+            return chosen
+        return import_page(self, request, chosen, opened="confirm" not in request.POST)
 
 
 def picture_counts(alias: str, keys: list[str]) -> dict[str, int]:
@@ -205,55 +207,98 @@ def picture_counts(alias: str, keys: list[str]) -> dict[str, int]:
 def _posted_products(request: HttpRequest) -> Products | HttpResponse:
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
+    return Products(_posted_alias(request), request.POST.getlist("product")[:MAX_PRODUCTS])
+
+
+def _posted_alias(request: HttpRequest) -> str:
     alias = request.POST.get("catalogue", "")
     if alias not in usable_catalogues():
         raise Http404(alias)
-    return Products(alias, request.POST.getlist("product")[:MAX_PRODUCTS])
+    return alias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Products to import from: these, any number of them, or all on offer that match."""
+
+    alias: str
+    keys: tuple[str, ...] = ()
+    everything: bool = False
+    category: str = ""
+    search: str = ""
+
+    @property
+    def packed(self) -> str:
+        """The keys in one form field: too many for a list with a box for each, and for a field for each."""
+        return json.dumps(self.keys) if len(self.keys) > MAX_PRODUCTS else ""
+
+
+def _posted_choice(request: HttpRequest) -> Chosen | HttpResponse:
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    alias = _posted_alias(request)
+    if "everything" in request.POST:
+        return Chosen(
+            alias=alias, everything=True, category=request.POST.get("category", "")[:100],
+            search=request.POST.get("q", "").strip()[:100],
+        )
+    return Chosen(alias=alias, keys=(*request.POST.getlist("product"), *_unpacked(request.POST.get("packed", ""))))
+
+
+def _unpacked(packed: str) -> Sequence[str]:
+    try:
+        keys = json.loads(packed or "[]")
+    except ValueError:
+        return ()
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else ()
 
 
 def import_page(
-    screens: ShopgenAdmin, request: HttpRequest, subject: Products, *, opened: bool, came_from: str = ""
+    screens: ShopgenAdmin, request: HttpRequest, chosen: Chosen, *, opened: bool, came_from: str = ""
 ) -> HttpResponse:
-    """Ask, then import within a time limit; what could not be imported stays on the page with the reason."""
+    """Ask, then queue the import; workers do it, and the list of its jobs shows how far they are."""
     if not may_import(request):
         raise PermissionDenied
     back = came_from or screens.next_url(request, reverse("admin:shopgen_products"))
-    problems: dict[str, str] = {}
-    if not subject.products:
+    if not (chosen.keys or chosen.everything):
         messages.warning(request, _("No product is selected. Nothing was imported."))
         return screens.back(request, back)
+    problem = ""
     if not opened:
-        problems = _import_all(request, subject)
-        if not problems:
-            return screens.back(request, back)
-    tiles = [
-        (product, problems.get(product.pk, "")) for product in subject.products if opened or product.pk in problems
-    ]
+        answer = _queue_import(request, chosen)
+        if isinstance(answer, HttpResponse):
+            return answer
+        problem = answer
+    listed = () if chosen.packed else Products(chosen.alias, chosen.keys).products
     context = screens.page_context(
-        request, _("Import photos"), subject=subject, tiles=tiles, next=back, alias=subject.alias,
+        request, _("Import photos"), chosen=chosen, products=listed, problem=problem, next=back,
+        number=len(chosen.keys) if chosen.packed else len(listed),
     )
     return TemplateResponse(request, "shopgen_django/admin/import.html", context)
 
 
-def _import_all(request: HttpRequest, subject: Products) -> dict[str, str]:
-    until = time.monotonic() + IMPORT_SECONDS
-    problems, pictures, products = {}, 0, 0
-    for product in subject.products:
-        if time.monotonic() > until:
-            problems[product.pk] = _("Not imported yet: there were too many for one go. Press the button again.")
-            continue
-        try:
-            found = import_from_catalogue(catalogue=subject.alias, object_pk=product.pk, user=request.user)
-        except ShopgenError as error:
-            problems[product.pk] = str(error)
-            continue
-        products += 1
-        pictures += len(found)
-        if not found:
-            problems[product.pk] = _("The product has no picture in the shop.")
-    if products:
+def _queue_import(request: HttpRequest, chosen: Chosen) -> HttpResponse | str:
+    """To the list of the import's jobs, or why there are none."""
+    user: Any = request.user
+    try:
+        asked = submit_import(
+            catalogue=chosen.alias, products=None if chosen.everything else chosen.keys, category=chosen.category,
+            search=chosen.search, user=user,
+        )
+    except ShopgenError as error:
+        return str(error)
+    if not asked.is_new:
+        messages.info(request, _("This import is under way already; here is how far it is."))
+    elif asked.products is None:
+        text = _("The import of the catalogue is queued. The photos appear as workers take them in.")
+        messages.success(request, text)
+    else:
         messages.success(
             request,
-            ngettext("%(n)d photo is imported.", "%(n)d photos are imported.", pictures) % {"n": pictures},
-        )
-    return problems
+            ngettext(
+                "The import of the photos of %(n)d product is queued. They appear as workers take them in.",
+                "The import of the photos of %(n)d products is queued. They appear as workers take them in.",
+                asked.products,
+            ) % {"n": asked.products},
+        )  # fmt: skip
+    return HttpResponseRedirect(reverse("admin:shopgen_job_changelist") + f"?batch={asked.batch}")

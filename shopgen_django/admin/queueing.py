@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def text(self) -> str:
-        jobs, outputs = self.jobs + self.to_import, self.outputs
+        jobs, outputs = self.jobs, self.outputs
         return _("%(jobs)s, %(pictures)s, about %(time)s of work") % {
             "jobs": ngettext("%(n)d job", "%(n)d jobs", jobs) % {"n": jobs},
             "pictures": ngettext("%(n)d new picture", "%(n)d new pictures", outputs) % {"n": outputs},
@@ -123,9 +123,6 @@ def _plan(operation: Operation, form: Any, subject: Subject, filled_in: bool) ->
     plan.to_import, plan.problems = wants.to_import, list(wants.problems)
     labels = {wanted.key: wanted.label for wanted in wants.jobs}
     try:
-        if plan.to_import:
-            estimate = operation.estimate(operation.clean(operation.Parameters.parse(params)), 1)
-            plan.seconds, plan.outputs = estimate.seconds * plan.to_import, estimate.outputs * plan.to_import
         batch = plan_batch(operation=operation.name, params=params, items=_items(wants.jobs))
     except InvalidParameters as error:
         _into_form(form, error, filled_in, plan)
@@ -133,9 +130,7 @@ def _plan(operation: Operation, form: Any, subject: Subject, filled_in: bool) ->
     except ShopgenError as error:
         plan.problems.append(("", str(error)))
         return plan, params
-    plan.jobs, plan.seconds, plan.outputs = (
-        len(batch.items), plan.seconds + batch.seconds, plan.outputs + batch.outputs
-    )
+    plan.jobs, plan.seconds, plan.outputs = len(batch.items), batch.seconds, batch.outputs
     # What stands in the way of all (no model) is told once, not for each.
     told = {problem.message for problem in batch.problems}
     if len(told) == 1 and not batch.items:
@@ -147,7 +142,10 @@ def _plan(operation: Operation, form: Any, subject: Subject, filled_in: bool) ->
 
 def _items(jobs: Sequence[Wanted]) -> list[BatchItem]:
     return [
-        BatchItem(name=wanted.key, inputs=wanted.inputs, catalogue=wanted.catalogue, object_pk=wanted.object_pk)
+        BatchItem(
+            name=wanted.key, inputs=wanted.inputs, catalogue=wanted.catalogue, object_pk=wanted.object_pk,
+            import_first=wanted.import_first,
+        )
         for wanted in jobs
     ]
 
@@ -166,7 +164,8 @@ def _queue(
 ) -> HttpResponse | None:
     """All jobs or none; None with the reason in ``plan`` when something stood in the way."""
     user: Any = request.user
-    wants = subject.wants(operation, prepare=True, user=user)
+    wants = subject.wants(operation)
+    # Looked at once more: what stood in nobody's way when the page was shown may do so by now.
     if wants.problems or not wants.jobs:
         plan.problems += wants.problems or [("", _("There is nothing to do."))]
         return None

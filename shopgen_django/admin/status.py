@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from shopgen_django.jobs.health import MAX_COUNT, queue_health
 from shopgen_django.models import ImageState, Job, JobState, ProductImage
@@ -37,6 +38,19 @@ def overview() -> Overview:
     return Overview(
         waiting=waiting, approved=approved, running=running, queued=queued, failed=failed, warnings=worker_warnings()
     )
+
+
+def arriving(user: Any) -> tuple[str, ...]:
+    """What is on its way into the list of pictures, and whether anybody works on it. One query, more if there is."""
+    jobs = Job.objects.active().filter(operation__in=("upload", "import_photos"))
+    number = counted((jobs & Job.objects.visible_to(user)).order_by())
+    if not number:
+        return ()
+    text = ngettext(
+        "%(n)d job is bringing in photos; they are listed here as soon as a worker has taken them in.",
+        "%(n)d jobs are bringing in photos; they are listed here as soon as a worker has taken them in.", number,
+    ) % {"n": number}  # fmt: skip
+    return text, *worker_warnings()
 
 
 def worker_warnings() -> tuple[str, ...]:

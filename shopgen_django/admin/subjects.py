@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 from django.utils.functional import cached_property
@@ -18,11 +16,7 @@ from shopgen_django.catalogues.base import Product
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import ImageState, ProductImage
 from shopgen_django.operations.base import Operation
-from shopgen_django.operations.registry import all_operations
-from shopgen_django.services.images import import_from_catalogue
-
-IMPORT_SECONDS = 20.0
-"""Importing stops after so long: the request has to end. What is left stays selected."""
+from shopgen_django.operations.registry import public_operations
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +28,7 @@ class Wanted:
     inputs: tuple[ProductImage, ...] = ()
     catalogue: str = ""
     object_pk: str = ""
+    import_first: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,8 +37,12 @@ class Wants:
 
     jobs: list[Wanted] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
-    to_import: int = 0
-    """Products whose photos are imported first."""
+
+    @property
+    def to_import(self) -> int:
+        """Products whose photos a worker imports first."""
+        return sum(wanted.import_first for wanted in self.jobs)
+
 
 
 class Subject(ABC):
@@ -58,8 +57,8 @@ class Subject(ABC):
         """Form fields that carry the subject from page to page."""
 
     @abstractmethod
-    def wants(self, operation: Operation, *, prepare: bool = False, user: Any = None) -> Wants:
-        """The jobs. ``prepare`` allows to write what they need first (import photos)."""
+    def wants(self, operation: Operation) -> Wants:
+        """The jobs."""
 
     @property
     @abstractmethod
@@ -70,18 +69,23 @@ class Subject(ABC):
     products: Sequence[Product] = ()
 
 
+def _choices() -> list[Operation]:
+    """Pictures are taken in by pages of their own (upload, import)."""
+    return [operation for operation in public_operations() if not operation.takes_in]
+
+
 class Nothing(Subject):
     """No product and no picture: operations that need neither."""
 
     summary = ""
 
     def operations(self) -> list[Operation]:
-        return [operation for operation in all_operations() if operation.min_inputs == 0]
+        return [operation for operation in _choices() if operation.min_inputs == 0]
 
     def hidden(self) -> list[tuple[str, str]]:
         return []
 
-    def wants(self, operation: Operation, *, prepare: bool = False, user: Any = None) -> Wants:
+    def wants(self, operation: Operation) -> Wants:
         return Wants(jobs=[Wanted(key="", label=str(operation.label))])
 
 
@@ -93,7 +97,7 @@ class Pictures(Subject):
         self.pictures = [found[key] for key in keys if key in found]
 
     def operations(self) -> list[Operation]:
-        return [operation for operation in all_operations() if operation.max_inputs > 0]
+        return [operation for operation in _choices() if operation.max_inputs > 0]
 
     def hidden(self) -> list[tuple[str, str]]:
         return [("pk", str(image.pk)) for image in self.pictures]
@@ -103,7 +107,7 @@ class Pictures(Subject):
         number = len(self.pictures)
         return ngettext("%(n)d picture", "%(n)d pictures", number) % {"n": number}
 
-    def wants(self, operation: Operation, *, prepare: bool = False, user: Any = None) -> Wants:
+    def wants(self, operation: Operation) -> Wants:
         return jobs_of_pictures(operation, self.pictures)
 
 
@@ -126,7 +130,7 @@ class Products(Subject):
         return list(found.values())
 
     def operations(self) -> list[Operation]:
-        return [operation for operation in all_operations() if operation.min_inputs <= 1]
+        return [operation for operation in _choices() if operation.min_inputs <= 1]
 
     def hidden(self) -> list[tuple[str, str]]:
         return [("catalogue", self.alias), *(("product", product.pk) for product in self.products)]
@@ -136,7 +140,7 @@ class Products(Subject):
         number = len(self.products)
         return ngettext("%(n)d product", "%(n)d products", number) % {"n": number}
 
-    def wants(self, operation: Operation, *, prepare: bool = False, user: Any = None) -> Wants:
+    def wants(self, operation: Operation) -> Wants:
         if operation.max_inputs == 0:
             return Wants(jobs=[
                 Wanted(key=product.pk, label=product.title, catalogue=self.alias, object_pk=product.pk)
@@ -144,16 +148,12 @@ class Products(Subject):
             ])  # fmt: skip
         photos = self._photos()
         wants = Wants()
-        until = time.monotonic() + IMPORT_SECONDS
         for product in self.products:
             own = photos.get(product.pk, [])
-            if not own and not prepare:
-                wants.to_import += 1
-                continue
             if not own:
-                own, problem = self._import(product, user, until)
-                if problem:
-                    wants.problems.append((product.title, problem))
+                wants.jobs.append(Wanted(
+                    key=product.pk, label=product.title, catalogue=self.alias, object_pk=product.pk, import_first=True,
+                ))  # fmt: skip
             found = jobs_of_pictures(operation, own)
             wants.jobs += found.jobs
             wants.problems += found.problems
@@ -167,15 +167,6 @@ class Products(Subject):
         for image in rows.order_by("created_at", "id"):
             photos.setdefault(image.object_pk, []).append(image)
         return photos
-
-    def _import(self, product: Product, user: Any, until: float) -> tuple[list[ProductImage], str]:
-        if time.monotonic() > until:
-            return [], _("Its photos are not imported yet; press the button again.")
-        try:
-            found = import_from_catalogue(catalogue=self.alias, object_pk=product.pk, user=user)
-        except ShopgenError as error:
-            return [], str(error)
-        return found, "" if found else _("The product has no picture in the shop.")
 
 
 def jobs_of_pictures(operation: Operation, images: Sequence[ProductImage]) -> Wants:

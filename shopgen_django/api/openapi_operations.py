@@ -92,11 +92,12 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("ImageViewSet", "create"): Described(
         id="images_upload", tag="images", summary="Upload a photo", request={"multipart/form-data": UploadSerializer},
-        description="The file is examined before it is decoded, decoded within a time and a memory limit, and "
-        "encoded anew without metadata. A refused picture leaves nothing behind. The same picture for the same "
-        "product is stored once: its existing row comes back.",
-        responses={201: (ImageDetailSerializer, "Stored.")}, errors=(400, *_OBJECT, 409, 413, 422, 507),
-        headers=("Location",),
+        description="The file is examined without being decoded; one that can't be taken is refused at once and leaves "
+        "nothing behind. A worker then decodes it within a time and a memory limit and encodes it anew without "
+        "metadata: follow `status_url` until the job has succeeded; its `images` holds the picture's id. The same "
+        "picture for the same product is stored once: the id of the existing one comes back.",
+        responses={202: (JobSerializer, "Kept, and queued to be taken in.")},
+        errors=(400, *_OBJECT, 409, 413, 422, 507), parameters=(_KEY,), headers=("Location",),
     ),
     ("ImageViewSet", "retrieve"): _detail(
         "images_retrieve", "images", "One picture with its reviews and publications", ImageDetailSerializer

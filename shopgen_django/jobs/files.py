@@ -12,13 +12,14 @@ from django.core.files.storage import Storage
 from django.utils import timezone
 
 from shopgen_django.conf import app_settings
-from shopgen_django.models import ProductImage
-from shopgen_django.storage import attempt_prefix, private_storage
+from shopgen_django.models import Job, ProductImage
+from shopgen_django.storage import attempt_prefix, incoming_job, private_storage
 
 logger = logging.getLogger(__name__)
 
-FOLDERS = ("results", "sources")
+FOLDERS = ("results", "sources", "incoming")
 OUR_NAME = re.compile(
+    r"incoming/[0-9a-f]{2}/\.?[0-9a-f-]{36}-[0-9a-f]{64}\.[^/]+|"
     r"sources/[0-9a-f]{2}/\.?[0-9a-f]{64}-[0-9a-f]{8}\.[^/]+|results/[^/]+/\d+/\.?\d{3,}-[0-9a-f]{64}\.[^/]+"
 )
 """What our own files are called. A shop may lend us a storage that it uses itself: other files are none of ours."""
@@ -84,7 +85,16 @@ def _remove_unrecorded(storage: Storage, names: list[str]) -> int:
 def _recorded(names: list[str]) -> set[str]:
     if not names:
         return set()
-    return set(ProductImage.objects.filter(file__in=names).values_list("file", flat=True))
+    return set(ProductImage.objects.filter(file__in=names).values_list("file", flat=True)) | _awaited(names)
+
+
+def _awaited(names: list[str]) -> set[str]:
+    """Uploads whose job waits or runs. Once it has ended in failure they are kept only as long as any orphan."""
+    jobs = {name: job for name in names if (job := incoming_job(name)) is not None}
+    if not jobs:
+        return set()
+    active = set(Job.objects.active().filter(pk__in=jobs.values()).values_list("pk", flat=True))
+    return {name for name, job in jobs.items() if job in active}
 
 
 def _walk(storage: Storage, folder: str) -> Iterator[str]:

@@ -23,6 +23,16 @@ BLIND_LIMIT = 100
 """Rings per sweep on a queue that can't tell how many are pending."""
 
 
+def ring(job: Job) -> None:
+    """Tell a worker of this job, with the transaction when the queue lies in the same database, else after it."""
+    queue = get_queue()
+    notify = partial(queue.notify, str(job.pk), queue=job.queue, hard_timeout=hard_timeout(job))
+    if queue.supports_transactional_enqueue:
+        notify()
+    else:
+        transaction.on_commit(notify)
+
+
 def hard_timeout(job: Job) -> int:
     """Seconds after which the queue may kill the worker of this job."""
     default = int(app_settings.JOBS["HARD_TIMEOUT_SECONDS"])
@@ -63,7 +73,6 @@ def ring_missing(*, older_than: float | None = None) -> int:
 
 def _ring_once(job: Job, seconds: float) -> int:
     """Ring unless another sweeper has just done so."""
-    queue = get_queue()
     with transaction.atomic():
         mine = Job.objects.filter(
             Q(rung_at__isnull=True) | Q(rung_at__lt=Now() - timedelta(seconds=seconds)),
@@ -71,9 +80,5 @@ def _ring_once(job: Job, seconds: float) -> int:
         ).update(rung_at=Now())
         if not mine:
             return 0
-        notify = partial(queue.notify, str(job.pk), queue=job.queue, hard_timeout=hard_timeout(job))
-        if queue.supports_transactional_enqueue:
-            notify()
-        else:
-            transaction.on_commit(notify)
+        ring(job)
     return 1

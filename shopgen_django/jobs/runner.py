@@ -12,7 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -32,9 +32,10 @@ from .failures import Failure, classify
 from .heartbeat import JobMonitor, beating
 from .identity import worker_name
 from .lease import Lease, cancelled, claim, fail_or_requeue, has_won, release
-from .outputs import Stored, remove_unrecorded, store_output, write_results
+from .outputs import remove_unrecorded, store_output, write_results
 from .queue import get_queue
 from .rings import hard_timeout
+from .sources import PRODUCTS_PER_JOB, arrivals, gather, product_keys, remove_upload, write_parts, write_sources
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ def queue_of(job_id: str | UUID) -> str:
 
 def run_lease(lease: Lease) -> str:
     """Run the claimed job to one of its ends. Raises nothing but KeyboardInterrupt."""
-    stored: list[Stored] = []
+    stored: list[Any] = []
     usage = _Usage.start()
     try:
         try:
@@ -120,13 +121,12 @@ def run_lease(lease: Lease) -> str:
         logger.exception("Job %s: how it ended could not be written down.", lease.job.pk)
         connection.close()
         outcome = "lost"
-    if outcome != "succeeded":
-        _clean_up(lease, stored)
+    _clean_up(lease, [] if outcome == "succeeded" else stored)
     logger.info("Job %s (%s), attempt %d: %s", lease.job.pk, lease.job.operation, lease.token, outcome)
     return outcome
 
 
-def _work(lease: Lease, stored: list[Stored], usage: _Usage) -> bool:
+def _work(lease: Lease, stored: list[Any], usage: _Usage) -> bool:
     """Do the work and record it; False when the lease was lost or the job cancelled meanwhile."""
     job = lease.job
     operation = get_operation(job.operation)
@@ -138,6 +138,8 @@ def _work(lease: Lease, stored: list[Stored], usage: _Usage) -> bool:
     monitor = JobMonitor(lease)
     with beating(monitor):
         context = _context(job, operation, params, seed, monitor)
+        if operation.takes_in:
+            return _take_in(lease, operation, context, stored, usage)
         for index, output in enumerate(operation.run(context)):
             monitor.check()
             stored.append(store_output(lease, index, output, operation))
@@ -149,6 +151,20 @@ def _work(lease: Lease, stored: list[Stored], usage: _Usage) -> bool:
                 lease, stored, operation=operation, params=recorded, measured=usage.columns()
             ),
         )
+
+
+def _take_in(
+    lease: Lease, operation: Operation, context: OperationContext, stored: list[Any], usage: _Usage
+) -> bool:
+    """Take pictures in, or queue that for parts of them; False as :func:`_work`."""
+    params = context.params
+    keys = product_keys(lease.job, params, context)
+    if keys is not None and "products" not in params and len(keys) > PRODUCTS_PER_JOB:
+        return _persistently(lease, lambda: write_parts(lease, keys, usage.columns()))
+    context = replace(context, arrivals=arrivals(lease.job, params, keys, context.report))
+    gathered = gather(operation.run(context), stored, context.check)  # type: ignore[arg-type]
+    context.check()
+    return _persistently(lease, lambda: write_sources(lease, gathered, usage.columns()))
 
 
 def _persistently(lease: Lease, write: Callable[[], bool]) -> bool:
@@ -195,9 +211,10 @@ def _why_not(lease: Lease) -> str:
     return "cancelled" if cancelled(lease) else "lost"
 
 
-def _clean_up(lease: Lease, stored: list[Stored]) -> None:
+def _clean_up(lease: Lease, stored: list[Any]) -> None:
     try:
-        remove_unrecorded(result.name for result in stored)
+        remove_unrecorded(written.name for written in stored)
+        remove_upload(lease.job)
     except KeyboardInterrupt:
         raise
     except BaseException:

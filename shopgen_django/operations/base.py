@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.utils.functional import Promise
 
+from .arrivals import Incoming
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ class OperationContext:
 
     params: Mapping[str, Any]
     inputs: tuple[InputImage, ...] = ()
+    arrivals: Iterable[Incoming] = ()
+    """What an operation with ``takes_in`` is to take in, read one by one."""
     model: ModelFiles | None = None
     product_title: str = ""
     category: str = ""
@@ -129,6 +132,14 @@ class Operation(ABC):
     """IPTC DigitalSourceType code of its results."""
     max_attempts: ClassVar[int | None] = None
     hard_timeout: ClassVar[int | None] = None
+    public: ClassVar[bool] = True
+    """Whether people and programs may choose it; False for what only a service of its own queues."""
+    permission: ClassVar[str] = ""
+    """Codename of a permission that queueing it needs beside ``submit_job``."""
+    hidden_params: ClassVar[tuple[str, ...]] = ()
+    """Entries of a job's ``params`` that services write and nobody is shown."""
+    takes_in: ClassVar[bool] = False
+    """Whether it takes pictures in: it gets ``context.arrivals`` and yields an ``arrivals.Outcome`` for each."""
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         """Seconds on one ordinary core, and how many pictures will come out."""
@@ -140,7 +151,7 @@ class Operation(ABC):
 
     @abstractmethod
     def run(self, context: OperationContext) -> Iterable[Output]:
-        """Do the work and yield the results one by one.
+        """Do the work and yield the results one by one (where it ``takes_in``: an Outcome per arrival).
 
         Raise ``PermanentError`` for what can't succeed however often it is tried, ``TransientError`` for what may.
         """

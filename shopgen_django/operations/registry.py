@@ -15,7 +15,7 @@ T = TypeVar("T", bound=type[Operation])
 
 _OPERATIONS: dict[str, Operation] = {}
 
-BUILT_IN = ("generate", "fit")
+BUILT_IN = ("generate", "fit", "intake")
 
 
 def register(cls: T) -> T:
@@ -60,3 +60,8 @@ def get_operation(name: str) -> Operation:
 def all_operations() -> list[Operation]:
     """Every operation, by name."""
     return [_OPERATIONS[name] for name in sorted(_OPERATIONS)]
+
+
+def public_operations() -> list[Operation]:
+    """Those that people and programs may choose, by name."""
+    return [operation for operation in all_operations() if operation.public]

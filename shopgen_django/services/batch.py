@@ -13,11 +13,11 @@ from django.contrib.auth import get_user_model
 from django.db import transaction
 from django.utils.translation import gettext as _
 
-from shopgen_django.exceptions import IdempotencyConflict, InvalidState, ShopgenError
+from shopgen_django.exceptions import IdempotencyConflict, InvalidState, NotAllowed, ShopgenError
 from shopgen_django.models import ImageState, Job, ProductImage
-from shopgen_django.operations.registry import get_operation
 
-from .submit import Planned, keep_limits, plan_job, submit_job
+from .intake import submit_import
+from .submit import Planned, choosable, keep_limits, plan_job, submit_job
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,8 @@ class BatchItem:
     inputs: tuple[ProductImage, ...] = ()
     catalogue: str = ""
     object_pk: str = ""
+    import_first: bool = False
+    """The product's photos are not here yet: a worker imports them, and then each becomes a job of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +65,7 @@ def plan_batch(*, operation: str, params: Mapping[str, Any] | None, items: Seque
     What is wrong with the operation or its parameters is wrong for all items and raised at once, as
     :func:`shopgen_django.services.submit.plan_job` does; what is wrong with one item becomes its problem.
     """
-    chosen = get_operation(operation)
+    chosen = choosable(operation)
     chosen.clean(chosen.Parameters.parse(params))
     good, planned, problems = [], [], []
     for item in items:
@@ -71,7 +73,7 @@ def plan_batch(*, operation: str, params: Mapping[str, Any] | None, items: Seque
             _refuse_rejected(item)
             plan = plan_job(
                 operation=operation, params=params, inputs=item.inputs, catalogue=item.catalogue,
-                object_pk=item.object_pk,
+                object_pk=item.object_pk, to_come=int(item.import_first),
             )
         except ShopgenError as error:
             problems.append(Problem(item=item.name, code=error.code, message=str(error)))
@@ -103,20 +105,35 @@ def submit_batch(
         keep_limits(user if getattr(user, "pk", None) else None, adding=len(items))
         jobs = []
         for index, item in enumerate(items):
+            key = f"batch:{digest}:{index}:{batch.hex}" if idempotency_key else ""
+            if item.import_first:
+                jobs += _import_first(operation, params, item, user, batch, key)
+                continue
             job, _created = submit_job(
                 operation=operation, params=params, inputs=item.inputs, catalogue=item.catalogue,
-                object_pk=item.object_pk, user=user, batch=batch,
-                idempotency_key=f"batch:{digest}:{index}:{batch.hex}" if idempotency_key else "",
-                counted=True,
+                object_pk=item.object_pk, user=user, batch=batch, idempotency_key=key, counted=True,
             )
             jobs.append(job)
     return batch, jobs, True
 
 
+def _import_first(
+    operation: str, params: Mapping[str, Any] | None, item: BatchItem, user: Any, batch: uuid.UUID, key: str
+) -> tuple[Job, ...]:
+    if user is not None and not user.has_perm("shopgen.submit_job"):
+        raise NotAllowed(_("You may not queue jobs."))
+    return submit_import(
+        catalogue=item.catalogue, products=[item.object_pk], then={"operation": operation, "params": params},
+        user=user, batch=batch, idempotency_key=key, counted=True, wanted_again=True,
+    ).jobs
+
+
 def known_batch(*, user: Any, idempotency_key: str, request: object) -> list[Job] | None:
     """The jobs that this key has queued before; None when it is new. Raises IdempotencyConflict for another request."""
     digest, batch = _digest(request), _batch_id(user, idempotency_key)
-    jobs = list(Job.objects.filter(batch=batch, created_by=user).order_by("created_at", "id"))
+    # What workers have queued in it since (an import's parts, what follows one) has no key and was not asked for.
+    rows = Job.objects.filter(batch=batch, created_by=user).exclude(idempotency_key="")
+    jobs = list(rows.order_by("created_at", "id"))
     if not jobs:
         return None
     if not jobs[0].idempotency_key.startswith(f"batch:{digest}:"):

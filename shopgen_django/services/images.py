@@ -1,4 +1,7 @@
-"""Pictures come in: imported from the shop's catalogue, or uploaded. Everything is checked and encoded anew."""
+"""Pictures come in at once, for commands and scripts; and what becomes of their rows later.
+
+A web request has workers take pictures in (:mod:`shopgen_django.services.intake`): nothing is decoded there.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,15 @@ from django.db.models import ProtectedError
 from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues import get_catalogue
-from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import FileMissing, InvalidParameters, InvalidState, NotAllowed, ShopgenError
-from shopgen_django.models import DigitalSource, ImageKind, ProductImage
-from shopgen_django.storage import private_storage, save_bytes, source_name
+from shopgen_django.jobs.sources import StoredSource, known_source, record_sources, store_source
+from shopgen_django.models import DigitalSource, ProductImage
+from shopgen_django.operations.arrivals import Arrival, Known
+from shopgen_django.storage import private_storage
 
 from .rows import gone, shows_person
 
 logger = logging.getLogger(__name__)
-
-
-def intake_limits() -> Any:
-    """The upload limits of ``SHOPGEN["LIMITS"]`` as the intake reads them."""
-    from shopgen_django.imaging.intake import IntakeLimits
-
-    limits = app_settings.LIMITS
-    return IntakeLimits(
-        max_bytes=limits["MAX_UPLOAD_BYTES"], max_pixels=limits["MAX_PIXELS"],
-        max_side=limits["MAX_SIDE"], min_side=limits["MIN_SIDE"],
-    )
 
 
 def import_picture(
@@ -43,14 +36,17 @@ def import_picture(
     digital_source: str = DigitalSource.UNKNOWN,
     user: Any = None,
 ) -> ProductImage:
-    """Check, normalise and store one picture as a source.
+    """Check, normalise and store one picture as a source, here and now.
 
-    The same picture for the same product is stored once: the existing row comes back. Without ``digital_source`` the
-    origin that the file itself states (its XMP) is kept: a generated picture stays marked when it comes back in.
+    It is decoded in a child process of the caller; a web request calls
+    :func:`shopgen_django.services.intake.submit_upload` instead. The same picture for the same product is stored once:
+    the existing row comes back. Without ``digital_source`` the origin that the file itself states (its XMP) is kept: a
+    generated picture stays marked when it comes back in.
 
     Raises InvalidParameters with the intake's stable code, ProductNotFound, StorageFull, NotAllowed.
     """
-    from shopgen_django.imaging.intake import IntakeError, inspect, normalise_bounded
+    from shopgen_django.imaging.intake import IntakeError, inspect
+    from shopgen_django.operations.intake import intake_limits, take_in
 
     if user is not None and not user.has_perm("shopgen.add_productimage"):
         raise NotAllowed(_("You may not add pictures."))
@@ -65,40 +61,39 @@ def import_picture(
         limits = intake_limits()
         content = source if isinstance(source, bytes) else source.read(limits.max_bytes + 1)
         inspect(content, limits)  # most refusals need no child process
-        # The decoder runs in a child with a time and a memory limit: this may be a web process.
-        picture = normalise_bounded(content, limits)
+        taken = take_in(Arrival(
+            item=key, label=product_label, read=lambda limit: content,
+            known=lambda sha256: _known(alias, key, user, sha256), catalogue=alias, object_pk=key,
+            product_label=product_label, category=category, alt_text=alt_text, digital_source=digital_source,
+        ))  # fmt: skip
     except IntakeError as error:
         raise InvalidParameters(
             f"{error.message} {error.hint}".strip(), code=error.code, fields={"file": [error.message]}
         ) from error
-    known = _known_source(picture.sha256, alias, key, user)
-    if known is not None and private_storage().exists(str(known.file.name)):
-        return known
-    name = save_bytes(source_name(picture.sha256, picture.format), picture.data)
-    image = ProductImage(
-        kind=ImageKind.SOURCE, catalogue=alias, object_pk=key, product_label=product_label[:255],
-        category=category[:100], file=name, sha256=picture.sha256, format=picture.format,
-        width=picture.width, height=picture.height, bytes=len(picture.data), alt_text=alt_text[:500],
-        digital_source=digital_source or _stated_source(picture.inspection.digital_source_type),
-        created_by=user if getattr(user, "pk", None) else None,
-        content_type=_content_type(alias) if key else None,
-    )
+    stored: StoredSource | Known = taken if isinstance(taken, Known) else store_source(taken)
     try:
         with transaction.atomic():
-            image.save(force_insert=True)
+            (image_id,), _new = record_sources([stored], user=user)
     except BaseException:
-        private_storage().delete(name)
+        if isinstance(stored, StoredSource):
+            private_storage().delete(stored.name)
         raise
-    return image
+    return ProductImage.objects.get(pk=image_id)
+
+
+def _known(alias: str, key: str, user: Any, sha256: str) -> str:
+    known = known_source(alias=alias, object_pk=key, user=user, origin_sha256=sha256)
+    return str(known.pk) if known is not None else ""
 
 
 def import_from_catalogue(
     *, catalogue: str = "default", object_pk: object, user: Any = None
 ) -> list[ProductImage]:
-    """The product's pictures in the shop as source rows (each stored once, however often it is called).
+    """The product's pictures in the shop as source rows, here and now (each stored once, however often it is called).
 
-    One that can't be read or is refused does not keep the others out: they are imported first, then its error is
-    raised. Raises what :func:`import_picture` raises, FileMissing.
+    A web request calls :func:`shopgen_django.services.intake.submit_import` instead. One that can't be read or is
+    refused does not keep the others out: they are imported first, then its error is raised. Raises what
+    :func:`import_picture` raises, FileMissing.
     """
     adapter = get_catalogue(catalogue)
     images = []
@@ -164,22 +159,3 @@ def _delete_file(storage: Storage, name: str) -> None:
         storage.delete(name)
     except OSError:
         logger.warning("The file %s could not be removed; the sweep of the files tries again.", name, exc_info=True)
-
-
-def _known_source(sha256: str, alias: str, key: str, user: Any) -> ProductImage | None:
-    """The same picture of the same product, unless it belongs to a product that was deleted, or to somebody whose
-    pictures this user may not see."""
-    rows = ProductImage.objects.sources().filter(
-        sha256=sha256, catalogue=alias, object_pk=key, product_deleted_at__isnull=True
-    )
-    return (rows if user is None else rows & ProductImage.objects.visible_to(user)).order_by("created_at", "id").first()
-
-
-def _stated_source(stated: str) -> str:
-    return stated if stated in DigitalSource.values else str(DigitalSource.UNKNOWN)
-
-
-def _content_type(alias: str) -> Any:
-    from django.contrib.contenttypes.models import ContentType
-
-    return ContentType.objects.get_for_model(get_catalogue(alias).model)

@@ -10,18 +10,27 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import InvalidState, NotAllowed
+from shopgen_django.exceptions import InvalidState, NotAllowed, NotFound
+from shopgen_django.jobs.rings import ring
 from shopgen_django.models import Job, JobState
 from shopgen_django.operations.registry import get_operation
-
-from .submit import ring
 
 
 def _may(user: Any, permission: str, job: Job) -> bool:
     """Own jobs may be cancelled and retried by whoever queued them; others need the permission."""
     if user is None or user.has_perm(permission):
         return True
-    return bool(user.pk) and job.created_by_id == user.pk and user.has_perm("shopgen.submit_job")
+    mine = bool(user.pk) and job.created_by_id == user.pk
+    return mine and (user.has_perm("shopgen.submit_job") or _may_queue_it(user, job))
+
+
+def _may_queue_it(user: Any, job: Job) -> bool:
+    """Whether the operation's own permission is enough to queue it (uploads, imports)."""
+    try:
+        operation = get_operation(job.operation)
+    except NotFound:
+        return False
+    return operation.takes_in and user.has_perm(f"shopgen.{operation.permission}")
 
 
 def cancel_job(*, job: Job, user: Any = None) -> Job:

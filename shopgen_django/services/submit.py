@@ -7,7 +7,6 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from django.db import IntegrityError, connection, transaction
@@ -25,11 +24,10 @@ from shopgen_django.exceptions import (
     NotAllowed,
     NotFound,
 )
-from shopgen_django.jobs.queue import get_queue
-from shopgen_django.jobs.rings import hard_timeout
+from shopgen_django.jobs.rings import ring
 from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVersion, ProductImage
 from shopgen_django.operations.base import Operation
-from shopgen_django.operations.registry import get_operation
+from shopgen_django.operations.registry import get_operation, public_operations
 
 # Guards "count, then insert" on PostgreSQL; SQLite's IMMEDIATE transactions are serial already.
 _LIMIT_LOCK = 0x53484F50
@@ -65,22 +63,24 @@ def plan_job(
     inputs: Sequence[ProductImage] = (),
     catalogue: str = "",
     object_pk: object = "",
+    to_come: int = 0,
 ) -> Planned:
-    """Check a request and say what it would do; writes nothing.
+    """Check a request and say what it would do; writes nothing. ``to_come``: inputs that are yet to be imported.
 
     Raises InvalidParameters, NotFound (operation, product), ModelUnavailable.
     """
-    chosen = get_operation(operation)
-    return _plan(chosen, chosen.clean(chosen.Parameters.parse(params)), inputs, catalogue, object_pk)
+    chosen = choosable(operation)
+    return _plan(chosen, chosen.clean(chosen.Parameters.parse(params)), inputs, catalogue, object_pk, to_come)
 
 
 def _plan(
-    chosen: Operation, parsed: dict[str, Any], inputs: Sequence[ProductImage], catalogue: str, object_pk: object
+    chosen: Operation, parsed: dict[str, Any], inputs: Sequence[ProductImage], catalogue: str, object_pk: object,
+    to_come: int = 0,
 ) -> Planned:
-    _check_inputs(chosen, inputs)
+    _check_inputs(chosen, len(inputs) + to_come)
     target = _target(catalogue, str(object_pk) if object_pk != "" else "", inputs)
     model = _model_for(chosen, parsed, target)
-    estimate = chosen.estimate(parsed, len(inputs))
+    estimate = chosen.estimate(parsed, len(inputs) + to_come)
     return Planned(
         operation=chosen, params=parsed, inputs=tuple(inputs), target=target, model=model,
         seconds=estimate.seconds, outputs=estimate.outputs,
@@ -111,13 +111,14 @@ def submit_job(
     """
     if user is not None and not user.has_perm("shopgen.submit_job"):
         raise NotAllowed(_("You may not queue jobs."))
-    _check_row_values(idempotency_key, priority)
-    chosen = get_operation(operation)
+    check_row_values(idempotency_key, priority)
+    chosen = choosable(operation)
+    require_permission(chosen, user)
     parsed = chosen.clean(chosen.Parameters.parse(params))
     owner = user if getattr(user, "pk", None) else None
     digest = _request_digest(chosen, parsed, inputs, catalogue, object_pk, priority)
     if idempotency_key:
-        known = _known_job(owner, idempotency_key, digest)
+        known = known_job(owner, idempotency_key, digest)
         if known is not None:
             return known, False
     planned = _plan(chosen, parsed, inputs, catalogue, object_pk)
@@ -125,35 +126,45 @@ def submit_job(
         with transaction.atomic():
             if not counted:
                 keep_limits(owner)
-            job = _write_job(planned, owner, idempotency_key, digest, priority, batch)
+            job = write_job(planned, owner, idempotency_key, digest, priority, batch)
             ring(job)
     except IntegrityError:
         # Another request with the same key was faster; its job is the answer.
-        known = _known_job(owner, idempotency_key, digest) if idempotency_key else None
+        known = known_job(owner, idempotency_key, digest) if idempotency_key else None
         if known is None:
             raise
         return known, False
     return job, True
 
 
-def ring(job: Job) -> None:
-    """Tell a worker of this job, with the transaction when the queue lies in the same database, else after it."""
-    queue = get_queue()
-    notify = partial(queue.notify, str(job.pk), queue=job.queue, hard_timeout=hard_timeout(job))
-    if queue.supports_transactional_enqueue:
-        notify()
-    else:
-        transaction.on_commit(notify)
+def choosable(name: str) -> Operation:
+    """The operation that somebody named. Raises NotFound, also for one that only a service of its own queues."""
+    chosen = get_operation(name)
+    if not chosen.public:
+        raise NotFound(
+            _("There is no operation %(name)s. Known are: %(known)s.")
+            % {"name": name, "known": ", ".join(operation.name for operation in public_operations())},
+            code="unknown_operation",
+        )
+    return chosen
 
 
-def _check_inputs(operation: Operation, inputs: Sequence[ProductImage]) -> None:
-    if not operation.min_inputs <= len(inputs) <= operation.max_inputs:
+def require_permission(operation: Operation, user: Any) -> None:
+    """Raises NotAllowed when the user lacks what the operation needs beside the right to queue jobs."""
+    if operation.permission and user is not None and not user.has_perm(f"shopgen.{operation.permission}"):
+        raise NotAllowed(
+            _("You may not run this operation: %(name)s.") % {"name": operation.label}
+        )
+
+
+def _check_inputs(operation: Operation, given: int) -> None:
+    if not operation.min_inputs <= given <= operation.max_inputs:
         if operation.max_inputs == 0:
             text = _("%(operation)s takes no input pictures.") % {"operation": operation.label}
         else:
             text = _("%(operation)s takes %(low)d to %(high)d input pictures; %(given)d were given.") % {
                 "operation": operation.label, "low": operation.min_inputs,
-                "high": operation.max_inputs, "given": len(inputs),
+                "high": operation.max_inputs, "given": given,
             }
         raise InvalidParameters(text, fields={"inputs": [text]})
 
@@ -197,7 +208,7 @@ def _model_for(operation: Operation, params: Mapping[str, Any], target: Target) 
     return model
 
 
-def _check_row_values(idempotency_key: str, priority: int) -> None:
+def check_row_values(idempotency_key: str, priority: int) -> None:
     if len(idempotency_key) > 255 or not idempotency_key.isprintable():
         text = _("An idempotency key has at most 255 characters, all of them printable.")
         raise InvalidParameters(text, fields={"idempotency_key": [text]})
@@ -223,7 +234,7 @@ def _request_digest(
     return hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _known_job(owner: Any, key: str, digest: str) -> Job | None:
+def known_job(owner: Any, key: str, digest: str) -> Job | None:
     job = Job.objects.filter(created_by=owner, idempotency_key=key).first()
     if job is not None and job.request_sha256 != digest:
         raise IdempotencyConflict(
@@ -265,12 +276,17 @@ def _hold_inputs(inputs: Sequence[ProductImage]) -> None:
         raise InvalidState(_("A rejected picture can't be used as an input."))
 
 
-def _write_job(
-    planned: Planned, owner: Any, key: str, digest: str, priority: int, batch: uuid.UUID | None
+def write_job(
+    planned: Planned, owner: Any, key: str, digest: str, priority: int, batch: uuid.UUID | None,
+    pk: uuid.UUID | None = None,
 ) -> Job:
+    """The row, not yet rung for; call it in the transaction that rings. ``pk``: the id that it shall have."""
     _hold_inputs(planned.inputs)
     operation = planned.operation
+    if batch is None and operation.takes_in:
+        batch = uuid.uuid4()  # it may become several jobs, and those belong together
     job = Job(
+        id=pk or uuid.uuid4(),
         operation=operation.name,
         params=planned.params,
         params_version=operation.Parameters.version,

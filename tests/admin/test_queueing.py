@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.messages.storage.cookie import CookieStorage
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
 
 from shopgen_django.admin.products import ACTIONS, ShopgenProductActions, attach_actions
+from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import Job, ModelVersion, ProductImage
-from tests.factories import make_image, make_user
+from tests.factories import make_image, make_user, picture_bytes
 from tests.testshop.models import Category, Garment, Product
 
 from .conftest import as_user, make_job
@@ -193,25 +196,82 @@ def test_actions_open_their_page_and_know_the_way_back(
     assert "Green dress" in page and 'name="next" value="/admin/testshop/product/?q=green"' in page
 
 
+def run_all() -> None:
+    """Do the work that waits, as a worker would, and what follows from it."""
+    while job := Job.objects.filter(state="queued").first():
+        assert run_job(job.pk) != "skipped"
+
+
 def test_import_asks_and_imports_once(desk: Client, product: Product) -> None:
     address = reverse("admin:shopgen_products_import")
     body = {"catalogue": "default", "product": str(product.pk)}
     page = desk.post(address, body).content.decode()
-    assert "Import the photos of 1 product" in page and not ProductImage.objects.exists()
+    assert "Import the photos of 1 product" in page and not Job.objects.exists()
     page = desk.post(address, {**body, "confirm": "1"}, follow=True).content.decode()
-    assert "1 photo is imported." in page
+    assert "The import of the photos of 1 product is queued." in page and "0 of 1 job is done" in page
+    assert "no worker is running" in page and not ProductImage.objects.exists()
+    page = desk.post(address, {**body, "confirm": "1"}, follow=True).content.decode()
+    assert "under way already" in page and Job.objects.count() == 1
+    waiting = desk.get(reverse("admin:shopgen_productimage_changelist")).content.decode()
+    assert "1 job is bringing in photos" in waiting and "no worker is running" in waiting
+    run_all()
     image = ProductImage.objects.get()
     assert (image.kind, image.object_pk, image.product_label) == ("source", str(product.pk), "Green dress")
     desk.post(address, {**body, "confirm": "1"})
+    run_all()
     assert ProductImage.objects.count() == 1
+    again = Job.objects.first()
+    assert again is not None and again.result["images"] == [str(image.pk)]
+    page = desk.get(reverse("admin:shopgen_job_change", args=[again.pk])).content.decode()
+    assert "0 new photos, 1 was there already" in page and str(image.pk) in page
 
 
 def test_import_tells_what_it_could_not(desk: Client, product: Product) -> None:
     bare = Product.objects.create(name="Hat without photo", category=Category.objects.get())
     body = {"catalogue": "default", "product": [str(product.pk), str(bare.pk)], "confirm": "1"}
-    page = desk.post(reverse("admin:shopgen_products_import"), body).content.decode()
-    assert "1 photo is imported." in page and "no picture in the shop" in page
-    assert f'value="{bare.pk}" checked' in page and f'value="{product.pk}" checked' not in page
+    desk.post(reverse("admin:shopgen_products_import"), body)
+    run_all()
+    job = Job.objects.get()
+    page = desk.get(reverse("admin:shopgen_job_changelist"), {"batch": str(job.batch)}).content.decode()
+    assert "1 of 1 job is done" in page and "1 new photo" in page
+    assert "Hat without photo</strong>: The product has no picture in the shop." in page
+
+
+def test_a_whole_catalogue_gets_in(desk: Client, product: Product, monkeypatch: Any) -> None:
+    """In parts, each a job; nothing twice by a second click; what did not come in is listed in one place."""
+    monkeypatch.setattr("shopgen_django.jobs.runner.PRODUCTS_PER_JOB", 2)
+    monkeypatch.setattr("shopgen_django.jobs.sources.PRODUCTS_PER_JOB", 2)
+    for number in range(4):
+        Product.objects.create(name=f"Hat {number}", category=product.category)
+    page = desk.get(reverse("admin:shopgen_products")).content.decode()
+    assert "Import the whole catalogue…" in page
+    address, body = reverse("admin:shopgen_products_import"), {"catalogue": "default", "everything": "1"}
+    page = desk.post(address, body).content.decode()
+    assert "All products on offer" in page and not Job.objects.exists()
+    desk.post(address, {**body, "confirm": "1"})
+    whole = Job.objects.get()
+    run_job(whole.pk)
+    parts = Job.objects.exclude(pk=whole.pk)
+    assert [len(job.params["products"]) for job in parts] == [1, 2, 2] and {job.batch for job in parts} == {whole.batch}
+    page = desk.post(address, {**body, "confirm": "1"}, follow=True).content.decode()
+    assert "under way already" in page and "1 of 4 jobs are done" in page and parts.count() == 3
+    run_all()
+    page = desk.get(reverse("admin:shopgen_job_changelist"), {"batch": str(whole.batch)}).content.decode()
+    assert "4 of 4 jobs are done" in page and "1 new photo" in page and "5 products found, in 3 parts" in page
+    assert all(f"Hat {number}</strong>" in page for number in range(4))
+    assert ProductImage.objects.count() == 1
+
+
+def test_more_products_than_a_page_lists(desk: Client, product: Product, monkeypatch: Any) -> None:
+    monkeypatch.setattr("shopgen_django.admin.products.MAX_PRODUCTS", 1)
+    others = [str(Product.objects.create(name=f"Hat {number}").pk) for number in range(2)]
+    address, keys = reverse("admin:shopgen_products_import"), [str(product.pk), *others]
+    page = desk.post(address, {"catalogue": "default", "product": keys}).content.decode()
+    packed = re.search(r'name="packed" value="([^"]+)"', page)
+    assert packed and "Import the photos of 3 products" in page
+    sent = {"catalogue": "default", "packed": html.unescape(packed.group(1)), "confirm": "1"}
+    desk.post(address, sent)
+    assert Job.objects.get().params["products"] == keys
 
 
 def test_fitting_products_imports_their_photos_first(desk: Client, product: Product) -> None:
@@ -220,8 +280,53 @@ def test_fitting_products_imports_their_photos_first(desk: Client, product: Prod
     assert "The photos of 1 product are imported first" in page
     assert not ProductImage.objects.exists()
     body |= {"operation": "fit", "shown": "fit", "queue": "1", "token": token_of(page), **_fit_defaults()}
+    for _click in range(2):
+        desk.post(reverse("admin:shopgen_products_run"), body)
+    imports = Job.objects.get()
+    assert (imports.operation, imports.object_pk) == ("import_photos", str(product.pk))
+    run_job(imports.pk)
+    fit = Job.objects.get(operation="fit")
+    assert fit.inputs.get().object_pk == str(product.pk) and fit.batch == imports.batch
+    assert fit.created_by == imports.created_by
     desk.post(reverse("admin:shopgen_products_run"), body)
-    assert Job.objects.get().inputs.get().object_pk == str(product.pk)
+    assert Job.objects.count() == 2, "the page has queued its work once"
+    run_all()
+    assert ProductImage.objects.results().get().state == "in_review"
+
+
+def test_uploading_photos(desk: Client, product: Product) -> None:
+    address = reverse("admin:shopgen_upload")
+    assert "Upload photos" in desk.get(reverse("admin:shopgen_productimage_changelist")).content.decode()
+    assert 'type="file"' in desk.get(address).content.decode()
+    files = [
+        SimpleUploadedFile("one.png", picture_bytes()), SimpleUploadedFile("two.png", picture_bytes(colour="#aa2222")),
+    ]
+    answer = desk.post(address, {"files": files, "object_pk": "green", "catalogue": "default"}, follow=True)
+    page = answer.content.decode()
+    assert "2 photos are uploaded." in page and "0 of 2 jobs are done" in page and "no worker is running" in page
+    run_all()
+    assert set(ProductImage.objects.values_list("object_pk", "kind")) == {(str(product.pk), "source")}
+    assert ProductImage.objects.count() == 2
+    files = [SimpleUploadedFile("page.png", b"<html>"), SimpleUploadedFile("three.png", picture_bytes())]
+    page = desk.post(address, {"files": files, "catalogue": "default"}).content.decode()
+    assert "page.png</strong>: This is a text or SVG file" in page and "1 photo is uploaded." in page
+    for wrong in ({"files": files, "object_pk": "no such"}, {"object_pk": "green"}):
+        page = desk.post(address, {"catalogue": "default", **wrong}).content.decode()
+        assert 'class="errorlist' in page
+    assert Job.objects.count() == 3
+
+
+@pytest.mark.django_db
+def test_uploading_needs_its_permission_and_shows_one_s_own_jobs() -> None:
+    viewer = as_user(make_user("viewer", "view_productimage"))
+    assert viewer.get(reverse("admin:shopgen_upload")).status_code == 403
+    uploader = as_user(make_user("uploader", "add_productimage"))
+    sent = {"files": [SimpleUploadedFile("one.png", picture_bytes())], "catalogue": "default"}
+    assert uploader.post(reverse("admin:shopgen_upload"), sent, follow=True).status_code == 200
+    job = Job.objects.get()
+    assert uploader.post(reverse("admin:shopgen_job_verb", args=[job.pk, "cancel"])).status_code == 302
+    job.refresh_from_db()
+    assert job.state == "cancelled"
 
 
 # -- jobs -------------------------------------------------------------------------------------------

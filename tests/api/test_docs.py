@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import ImageState, Job, ProductImage, Publication
 from tests.factories import make_image, make_user, picture_bytes
 from tests.testshop.models import Category, Product
@@ -56,9 +57,12 @@ def test_the_commands_of_the_docs_work(live_server: Any, model: Any, tmp_path: P
     assert "202 Accepted" in everything
     assert (tmp_path / "hat.png").read_bytes().startswith(b"\x89PNG")
     assert Publication.objects.get().withdraw_outcome == "restored"
+    sent = Job.objects.get(operation="upload")
+    assert sent.object_pk == "12" and run_job(sent.pk) == "succeeded"
     assert ProductImage.objects.sources().exclude(pk=photo.pk).get().object_pk == "12"
+    assert Job.objects.get(operation="import_photos").params == {"category": "Hat", "search": ""}
     assert list(Job.objects.get(operation="fit", batch=None).inputs.all()) == [photo]
-    assert Job.objects.filter(batch__isnull=False).count() == 2
+    assert Job.objects.filter(batch__isnull=False, operation="generate").count() == 2
     assert '"count":3' in everything, "the rehearsal counts the three hats"
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.core.files.base import ContentFile
 from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from shopgen_django.jobs.queues.dummy import DummyQueue
+from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import ImageState, Job, ProductImage
 from tests.api.conftest import BASE
 from tests.factories import make_image, picture_bytes
@@ -20,9 +22,17 @@ def test_a_photo_comes_in_and_can_be_looked_at(staff: APIClient) -> None:
     answer = staff.post(
         f"{BASE}/images/", {"file": sent, "object_pk": product.pk, "alt_text": "A shirt"}, format="multipart"
     )
-    assert answer.status_code == 201, answer.content
-    image = answer.json()
-    assert answer.headers["Location"] == image["url"]
+    assert answer.status_code == 202, answer.content
+    job = answer.json()
+    assert answer.headers["Location"] == job["status_url"] and job["cancel_url"].endswith("/cancel/")
+    assert (job["state"], job["operation"], job["images"]) == ("queued", "upload", [])
+    assert job["estimate"]["outputs"] == 1
+    assert job["params"] == {"name": "shirt.png", "alt_text": "A shirt", "category": "", "digital_source": ""}
+    assert not ProductImage.objects.exists(), "it waits for a worker"
+    assert run_job(job["id"]) == "succeeded"
+    job = staff.get(job["status_url"]).json()
+    image = staff.get(f"{BASE}/images/{job['images'][0]}/").json()
+    assert (image["job"], image["operation"]) == (job["id"], "")
     assert (image["kind"], image["state"], image["product_label"]) == ("source", "draft", "Linen shirt")
     assert (image["width"], image["height"], image["alt_text"]) == (96, 80, "A shirt")
     assert staff.get(f"{BASE}/images/?object_pk={product.pk}").json()["results"][0]["id"] == image["id"]
@@ -42,13 +52,61 @@ def test_a_photo_comes_in_and_can_be_looked_at(staff: APIClient) -> None:
 
 
 def test_the_same_photo_is_stored_once(staff: APIClient) -> None:
-    ids = {
-        staff.post(f"{BASE}/images/", {"file": SimpleUploadedFile("a.png", picture_bytes())}, format="multipart")
-        .json()["id"]
-        for _ in range(2)
-    }
-    assert len(ids) == 1
+    found = []
+    for _ in range(2):
+        sent = {"file": SimpleUploadedFile("a.png", picture_bytes())}
+        job = staff.post(f"{BASE}/images/", sent, format="multipart").json()
+        run_job(job["id"])
+        found += staff.get(job["status_url"]).json()["images"]
+    assert len(found) == 2 and len(set(found)) == 1
     assert ProductImage.objects.count() == 1
+
+
+def test_an_upload_s_key_makes_it_safe_to_repeat(staff: APIClient) -> None:
+    def send(content: bytes) -> Any:
+        sent = {"file": SimpleUploadedFile("a.png", content)}
+        return staff.post(f"{BASE}/images/", sent, format="multipart", headers={"idempotency-key": "u-1"})
+
+    first, again = send(picture_bytes()), send(picture_bytes())
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert first.json()["id"] == again.json()["id"] and again.headers["Idempotent-Replayed"] == "true"
+    other = send(picture_bytes(colour="#aa1111"))
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_conflict")
+    assert Job.objects.count() == 1
+
+
+def test_a_catalogue_is_imported_over_http(staff: APIClient) -> None:
+    """One job for all that is on offer; what did not come in is named."""
+    for number in range(2):
+        product = Product.objects.create(name=f"Hat {number}")
+        if number:
+            product.image.save("hat.png", ContentFile(picture_bytes()))
+    answer = staff.post(f"{BASE}/jobs/", {"operation": "import_photos"}, format="json")
+    assert answer.status_code == 202, answer.content
+    assert answer.json()["batch"], "its parts, if there are any, are found by it"
+    run_job(answer.json()["id"])
+    job = staff.get(answer.json()["status_url"]).json()
+    assert (job["state"], len(job["images"])) == ("succeeded", 1)
+    assert [(row["label"], row["code"]) for row in job["problems"]] == [("Hat 0", "no_pictures")]
+
+
+def test_nobody_queues_an_upload_without_a_file(staff: APIClient, client_of: Any) -> None:
+    for body in ({"operation": "upload"}, {"operation": "upload", "params": {"file": "sources/x"}}):
+        answer = staff.post(f"{BASE}/jobs/", body, format="json")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_operation")
+    assert "upload" not in {row["name"] for row in staff.get(f"{BASE}/operations/").json()["results"]}
+    maker = client_of("maker", "submit_job")
+    answer = maker.post(f"{BASE}/jobs/", {"operation": "import_photos"}, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "not_allowed")
+
+
+def test_who_may_only_upload_may_cancel_that(client_of: Any, db: None) -> None:
+    uploader = client_of("uploader", "add_productimage")
+    sent = {"file": SimpleUploadedFile("a.png", picture_bytes())}
+    job = uploader.post(f"{BASE}/images/", sent, format="multipart").json()
+    assert uploader.post(job["cancel_url"]).status_code == 200
+    other = Job.objects.create(operation="fit", created_by=uploader.user)
+    assert uploader.post(f"{BASE}/jobs/{other.pk}/cancel/").status_code == 403
 
 
 def test_a_person_s_picture_is_never_cached(staff: APIClient) -> None:

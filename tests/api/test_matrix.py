@@ -56,7 +56,7 @@ MATRIX: dict[tuple[str, str], Row] = {
     ),
     ("image-list", "get"): Row(**LISTED),
     ("image-list", "post"): Row(
-        plain=403, owner=403, permitted=201, needs=("add_productimage",), body=_upload, multipart=True
+        plain=403, owner=403, permitted=202, needs=("add_productimage",), body=_upload, multipart=True
     ),
     ("image-detail", "get"): Row(**SEEN),
     ("image-lineage", "get"): Row(**SEEN),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import ImageState, Job, ProductImage, Review
+from tests.browser.conftest import photos
 from tests.testshop.models import Product
 
 expect: Any = import_module("playwright.sync_api").expect if find_spec("playwright") else None
@@ -19,9 +21,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.browser, pytest.mark.django_d
 
 
 def run_all() -> None:
-    """Do the work that waits, as a worker would."""
-    for job in Job.objects.filter(state="queued"):
-        run_job(job.pk)
+    """Do the work that waits, as a worker would, and what follows from it."""
+    while job := Job.objects.filter(state="queued").first():
+        assert run_job(job.pk) != "skipped"
 
 
 def imported(products: list[Product]) -> list[ProductImage]:
@@ -51,8 +53,14 @@ def test_from_the_product_list_to_results(page: Any, products: list[Product], sh
     expect(page.locator("li input[name=product]:checked")).to_have_count(6)
     shoot(page, "import")
     page.click("input.default")
-    expect(page.locator(".messagelist")).to_contain_text("6 photos are imported.")
-    assert page.url.endswith("/admin/testshop/product/"), "back on the shop's own list"
+    expect(page.locator(".messagelist")).to_contain_text("The import of the photos of 6 products is queued.")
+    expect(page.locator("[data-sg-warnings]")).to_contain_text("no worker is running")
+    expect(page.locator(".sg-batch")).to_contain_text("0 of 1 job is done")
+    shoot(page, "import-waits")
+    run_all()
+    expect(page.locator(".sg-batch")).to_contain_text("6 new photos")
+    shoot(page, "import-done")
+    page.goto("/admin/testshop/product/")
     page.check("#action-toggle")
     page.select_option("select[name=action]", label="Fit to channel sizes…")
     page.click("button[name=index]")
@@ -65,6 +73,30 @@ def test_from_the_product_list_to_results(page: Any, products: list[Product], sh
     expect(page.locator(".sg-badge-succeeded")).to_have_count(6)
     assert ProductImage.objects.filter(state=ImageState.IN_REVIEW).count() >= 6
     shoot(page, "jobs-done")
+
+
+def test_photos_from_ones_own_computer(page: Any, products: list[Product], tmp_path: Path, shoot: Any) -> None:
+    files = []
+    for number, (content, _label) in enumerate(photos(3)):
+        path = tmp_path / f"photo {number}.jpg"
+        path.write_bytes(content)
+        files.append(str(path))
+    page.goto("/admin/shopgen/productimage/")
+    page.click("text=Upload photos")
+    page.set_input_files("input[type=file]", files)
+    page.fill("#id_object_pk", products[0].name)
+    shoot(page, "upload")
+    page.click("input.default")
+    expect(page.locator(".messagelist")).to_contain_text("3 photos are uploaded.")
+    expect(page.locator("[data-sg-warnings]")).to_contain_text("no worker is running")
+    page.goto("/admin/shopgen/productimage/")
+    expect(page.locator("[data-sg-warnings]")).to_contain_text("3 jobs are bringing in photos")
+    shoot(page, "pictures-arriving")
+    run_all()
+    page.reload()
+    expect(page.locator("#result_list tbody tr")).to_have_count(3)
+    expect(page.locator("[data-sg-warnings]")).to_be_empty()
+    assert set(ProductImage.objects.values_list("object_pk", flat=True)) == {str(products[0].pk)}
 
 
 def test_progress_moves_by_itself(page: Any, products: list[Product], shoot: Any) -> None:

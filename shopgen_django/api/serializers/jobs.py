@@ -24,14 +24,38 @@ class JobErrorSerializer(serializers.Serializer[Any]):
     message = serializers.CharField()
 
 
+class ShownParams(serializers.DictField):
+    """A job's parameters without what services keep there for themselves."""
+
+    def get_attribute(self, instance: Job) -> dict[str, Any]:
+        try:
+            hidden = get_operation(instance.operation).hidden_params
+        except ShopgenError:  # no longer installed
+            hidden = ()
+        return {name: value for name, value in instance.params.items() if name not in hidden}
+
+
+class JobProblemSerializer(serializers.Serializer[Any]):
+    item = serializers.CharField(help_text="The product's key.")
+    label = serializers.CharField(help_text="The product's title.")
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
 class JobSerializer(ReadOnly):
     """One job."""
 
     state = Choice(JobState)
     queue = Choice(JobQueue)
-    params = serializers.DictField(help_text="As given, completed with the defaults.")
+    params = ShownParams(help_text="As given, completed with the defaults.")
     inputs = serializers.SerializerMethodField(help_text="Ids of the input pictures, in order.")
-    images = serializers.SerializerMethodField(help_text="Ids of the pictures that the job made, in order.")
+    images = serializers.SerializerMethodField(
+        help_text="Ids of the pictures that the job made, in order. Of an upload or an import: those that are stored "
+        "now, the ones that were there already included."
+    )
+    problems = JobProblemSerializer(
+        many=True, help_text="Products of an import whose photos did not come in, and why."
+    )
     error = Nested(JobErrorSerializer, help_text="Why it failed; null while it has not.")
     estimate = Nested(EstimateSerializer, help_text="Null when its operation is no longer installed.")
     model_version = serializers.UUIDField(source="model_version_id", allow_null=True)
@@ -47,15 +71,18 @@ class JobSerializer(ReadOnly):
         model = Job
         fields = (
             "id", "state", "operation", "params", "progress", "stage", "status_url", "cancel_url", "retry_url",
-            "estimate", "inputs", "images", "error", "catalogue", "object_pk", "product_label", "model_version",
-            "batch", "queue", "priority", "attempt", "max_attempts", "not_before", "cancel_requested_at", "created_by",
-            "created_at", "updated_at", "started_at", "finished_at", "seconds", "device_seconds", "peak_memory",
+            "estimate", "inputs", "images", "problems", "error", "catalogue", "object_pk", "product_label",
+            "model_version", "batch", "queue", "priority", "attempt", "max_attempts", "not_before",
+            "cancel_requested_at", "created_by", "created_at", "updated_at", "started_at", "finished_at", "seconds",
+            "device_seconds", "peak_memory",
         )
 
     def get_inputs(self, job: Job) -> list[UUID]:
         return [row.image_id for row in job.job_inputs.all()]
 
     def get_images(self, job: Job) -> list[UUID]:
+        if "images" in job.result:
+            return [UUID(key) for key in job.result["images"]]
         made = sorted(job.images.all(), key=lambda image: image.index)
         return [image.pk for image in made]
 

@@ -19,6 +19,7 @@ from shopgen_django.conf import app_settings
 from shopgen_django.models import Job, ProductImage
 from shopgen_django.operations.registry import get_operation
 from shopgen_django.services.batch import BatchItem, BatchPlan, Problem, known_batch, plan_batch, submit_batch
+from shopgen_django.services.submit import choosable
 
 from .jobs import idempotency_key
 
@@ -77,13 +78,13 @@ class BatchViewSet(ApiViewSet):
         return [_of_image(found[pk]) for pk in wanted if pk in found], problems
 
     def _products(self, operation: str, alias: str, keys: list[str]) -> tuple[list[BatchItem], list[Problem]]:
-        if get_operation(operation).max_inputs == 0:
+        if choosable(operation).max_inputs == 0:
             return [BatchItem(name=key, catalogue=alias, object_pk=key) for key in keys], []
         pictures: dict[str, list[ProductImage]] = defaultdict(list)
         rows = self._visible().sources().filter(catalogue=alias, object_pk__in=keys).order_by("created_at", "pk")
         for row in _within(rows[: batch_limit() + 1]):
             pictures[row.object_pk].append(row)
-        text = _("No photo of this product has been imported or uploaded yet.")
+        text = _("No photo of this product has been imported or uploaded yet. Queue “import_photos” for it first.")
         problems = [Problem(item=key, code="no_pictures", message=text) for key in keys if key not in pictures]
         items = [
             BatchItem(name=key, inputs=(row,), catalogue=alias, object_pk=key)

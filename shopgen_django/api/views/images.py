@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -30,28 +27,14 @@ from shopgen_django.api.serializers.images import (
     UploadSerializer,
     WithdrawRequestSerializer,
 )
-from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import FileMissing, InvalidParameters
-from shopgen_django.models import DigitalSource, ProductImage, Publication, Review, ReviewDecision
-from shopgen_django.services.images import import_picture
+from shopgen_django.models import DigitalSource, Job, ProductImage, Publication, Review, ReviewDecision
+from shopgen_django.services.intake import submit_upload
 from shopgen_django.services.publishing import publish_image, withdraw_image
 from shopgen_django.services.review import approve, reject
 from shopgen_django.storage import EXTENSIONS
 
-# Each decoding child may take a gigabyte for ten seconds: many uploads at once wait here, not in memory.
-_decoders = threading.BoundedSemaphore(2)
-
-
-@contextmanager
-def decoding() -> Iterator[None]:
-    """One of this process's two places for decoding. Raises :class:`ApiError` 429 when none gets free in time."""
-    if not _decoders.acquire(timeout=float(app_settings.API["UPLOAD_WAIT_SECONDS"])):
-        text = _("Too many pictures are being uploaded at this moment. Try again.")
-        raise ApiError(429, "busy", text, headers={"Retry-After": "5"})
-    try:
-        yield
-    finally:
-        _decoders.release()
+from .jobs import accepted, idempotency_key
 
 
 class ImageViewSet(ApiViewSet):
@@ -116,27 +99,27 @@ class ImageViewSet(ApiViewSet):
     def create(self, request: Request) -> Response:
         body = UploadSerializer(data=request.data)
         body.is_valid(raise_exception=True)
-        given = body.validated_data
-        with decoding():
-            image = self._imported(given)
-        row = self.get_queryset().filter(pk=image.pk).first()
-        if row is None:
-            raise ApiError(409, "already_stored", _("Somebody else has stored this very picture already."))
-        shown = self._shown(row)
-        return Response(shown, status=201, headers={"Location": shown["url"]})
+        job, created = self._queued(body.validated_data, idempotency_key(request))
+        return accepted(self, job, replayed=not created)
 
-    def _imported(self, given: dict[str, Any]) -> ProductImage:
+    def _queued(self, given: dict[str, Any], key: str) -> tuple[Job, bool]:
+        from shopgen_django.imaging.intake import ERROR_CODES
+
         try:
-            return import_picture(
+            return submit_upload(
                 source=given["file"].file,
+                name=str(given["file"].name or ""),
                 catalogue=given.get("catalogue", ""),
                 object_pk=given.get("object_pk", ""),
                 category=given.get("category", ""),
                 alt_text=given.get("alt_text", ""),
                 digital_source=given.get("digital_source", DigitalSource.UNKNOWN),
                 user=self.request.user,
+                idempotency_key=key,
             )
         except InvalidParameters as error:
+            if error.code not in ERROR_CODES:
+                raise
             # The request was well formed; it is the picture that can't be taken.
             status = 413 if error.code == "too_large" else 422
             raise ApiError(status, error.code, error.message, fields=error.fields) from error

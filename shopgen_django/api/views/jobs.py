@@ -33,8 +33,8 @@ class JobViewSet(ApiViewSet):
         "retrieve": (),
         "create": ("submit_job",),
         # The service decides between one's own job and somebody else's.
-        "cancel": ("submit_job", "cancel_job"),
-        "retry": ("submit_job", "retry_job"),
+        "cancel": ("submit_job", "cancel_job", "add_productimage"),
+        "retry": ("submit_job", "retry_job", "add_productimage"),
     }
     scopes = {"create": "jobs", "retry": "jobs"}
     serializer_class = JobSerializer
@@ -68,7 +68,7 @@ class JobViewSet(ApiViewSet):
             user=request.user,
             idempotency_key=idempotency_key(request),
         )
-        return self._accepted(job, replayed=not created)
+        return accepted(self, job, replayed=not created)
 
     def cancel(self, request: Request, pk: UUID) -> Response:
         job = cancel_job(job=self.get_object(), user=request.user)
@@ -77,14 +77,17 @@ class JobViewSet(ApiViewSet):
         return Response(shown, status=200 if job.is_finished else 202)
 
     def retry(self, request: Request, pk: UUID) -> Response:
-        return self._accepted(retry_job(job=self.get_object(), user=request.user))
+        return accepted(self, retry_job(job=self.get_object(), user=request.user))
 
-    def _accepted(self, job: Job, *, replayed: bool = False) -> Response:
-        shown = self.get_serializer(job_rows(self.request.user).get(pk=job.pk)).data
-        headers = {"Location": shown["status_url"]}
-        if replayed:
-            headers["Idempotent-Replayed"] = "true"
-        return Response(shown, status=202, headers=headers)
+
+def accepted(view: ApiViewSet, job: Job, *, replayed: bool = False) -> Response:
+    """202: the job as it stands now, and where to follow it."""
+    row = job_rows(view.request.user).get(pk=job.pk)
+    shown = JobSerializer(row, context=view.get_serializer_context()).data
+    headers = {"Location": shown["status_url"]}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(shown, status=202, headers=headers)
 
 
 def job_rows(user: Any) -> QuerySet[Job]:

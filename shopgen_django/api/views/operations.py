@@ -11,7 +11,8 @@ from shopgen_django.api.base import ApiViewSet
 from shopgen_django.api.pagination import WholeList
 from shopgen_django.api.serializers.models import OperationSerializer
 from shopgen_django.operations.base import Operation
-from shopgen_django.operations.registry import all_operations, get_operation
+from shopgen_django.operations.registry import public_operations
+from shopgen_django.services.submit import choosable
 
 _NEEDED = ("submit_job", "view_job")
 
@@ -24,10 +25,10 @@ class OperationViewSet(ApiViewSet):
     pagination_class = WholeList
 
     def list(self, request: Request) -> Response:
-        return self.get_paginated_response([self._shown(operation) for operation in all_operations()])
+        return self.get_paginated_response([self._shown(operation) for operation in public_operations()])
 
     def retrieve(self, request: Request, name: str) -> Response:
-        return Response(self._shown(get_operation(name)))
+        return Response(self._shown(choosable(name)))
 
     def _shown(self, operation: Operation) -> dict[str, Any]:
         return {

@@ -78,7 +78,9 @@ function watchPart(root) {
     if (root.dataset.sgActive !== "1") { return; }
     poll(async () => {
         const answer = await getJson(root.dataset.sgLivePart);
-        root.innerHTML = answer.html;
+        if (root.innerHTML !== answer.html) { root.innerHTML = answer.html; }
+        // Rows that came into being meanwhile are in the list only after a reload.
+        if (!answer.active && "sgReload" in root.dataset) { window.location.reload(); }
         return answer.active;
     });
 }
