@@ -169,7 +169,7 @@ def _misfit(config: TrainConfig, facts: DataFacts, card: Mapping[str, Any]) -> s
 def begin(learner: Learner, config: TrainConfig, pictures: Pictures) -> tuple[str, ...]:
     """Take over what fits from the model that ``config.init`` names. Call it before the first step.
 
-    Returns the own categories that the model doesn't know.
+    Returns the own categories that the model doesn't know; the learner tells a person about them.
 
     Raises:
         ConfigError: the model is damaged or not of this kind.
@@ -188,7 +188,13 @@ def begin(learner: Learner, config: TrainConfig, pictures: Pictures) -> tuple[st
     _fold_embedding(generator, origin.generator, rows, conditional)
     if learner.describer is not None and generator.start is not None:
         _describe_own(learner.describer, generator, origin, rows, pictures)
-    return tuple(name for name, row in zip(own, rows, strict=False) if row is None) if conditional else ()
+    strangers = tuple(name for name, row in zip(own, rows, strict=False) if row is None) if conditional else ()
+    learner.origin = {"name": Path(origin.name).name, "sha256": origin.card["sha256"]}
+    learner.told = (
+        f"begins with {'the base generator' if origin.name == BASE else origin.name}"
+        + (f"; it doesn't know: {', '.join(strangers)}" if strangers else ""),
+    )
+    return strangers
 
 
 def _only(own: Sequence[str], known: Sequence[str]) -> int | None:

@@ -46,6 +46,9 @@ class AdversarialLearner(Learner):
     generator: Generator
     steering: Steering | None = None
     """Sets the strength of augmentation; None where it is fixed."""
+    origin: Mapping[str, Any] = {}
+    """The model that was begun with, for ``model.json``; empty for none."""
+    told: tuple[str, ...] = ()
 
     def __init__(self, generator: Generator, discriminator: nn.Module, settings: GameSettings) -> None:
         self.generator = generator
@@ -106,6 +109,12 @@ class AdversarialLearner(Learner):
             batch=config.batch_size or 1,
             begin_at=begin_at,
         )
+
+    def notes(self) -> tuple[str, ...]:
+        return self.told
+
+    def card(self) -> dict[str, Any]:
+        return {"init": dict(self.origin)} if self.origin else {}
 
     def before_step(self, step: int, images_seen: int) -> None:
         if self.steering is not None:
