@@ -44,7 +44,7 @@ def apply_retention(*, dry_run: bool = False) -> Removed:
     """Delete what has been kept long enough. Safe to run at any time and twice at once.
 
     ``dry_run`` only counts (files without a row are not counted then). Rejected pictures that a remaining job was made
-    from stay until that job goes.
+    from stay until that job goes. Withdrawn publications of a rejected picture go with it, as when a person deletes it.
     """
     jobs = _old_jobs()
     images = _old_images()
@@ -122,6 +122,10 @@ def _delete_image(image: ProductImage) -> int:
     try:
         with transaction.atomic():
             # Looked at once more under a lock: somebody may have sent it to review again.
+            if not ProductImage.objects.filter(pk=image.pk, state=ImageState.REJECTED).select_for_update().first():
+                return 0
+            # Of a life before: it was published, taken back and then rejected. One that still stands protects it.
+            image.publications.filter(withdrawn_at__isnull=False).delete()
             return int(remove_row(image, state=ImageState.REJECTED))
     except ProtectedError:
         return 0

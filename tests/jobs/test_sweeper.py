@@ -25,6 +25,7 @@ from shopgen_django.models import (
     JobState,
     MetricPoint,
     ProductImage,
+    Publication,
     RunState,
     TrainingRun,
     UnreadableMessage,
@@ -262,6 +263,10 @@ def test_retention(settings: Any, django_capture_on_commit_callbacks: Any) -> No
     make_job(operation="stub_copy").job_inputs.create(image=used)
     child = make_image("in_review", job=finished)
     ProductImage.objects.exclude(pk=child.pk).update(updated_at=long_ago)
+    back = make_image("rejected")
+    for image in (back, used):
+        Publication.objects.create(image=image, catalogue="default", object_pk="1", withdrawn_at=long_ago)
+    ProductImage.objects.filter(pk=back.pk).update(updated_at=long_ago)
     run = TrainingRun.objects.create(
         name="r", output_dir="/x", state=RunState.SUCCEEDED, finished_at=timezone.now() - timedelta(days=100)
     )
@@ -269,13 +274,15 @@ def test_retention(settings: Any, django_capture_on_commit_callbacks: Any) -> No
     UnreadableMessage.objects.create(queue_name="q", payload="p", error="e")
     out = StringIO()
     call_command("shopgen_retention", "--dry-run", stdout=out)
-    assert "Would remove 1 jobs, 2 rejected pictures, 1 training figures, 0 unreadable messages." in out.getvalue()
+    assert "Would remove 1 jobs, 3 rejected pictures, 1 training figures, 0 unreadable messages." in out.getvalue()
     assert Job.objects.filter(pk=finished.pk).exists()
     with django_capture_on_commit_callbacks(execute=True):
         removed = apply_retention()
-    assert (removed.jobs, removed.images, removed.metric_points, removed.messages) == (1, 1, 1, 0)
+    assert (removed.jobs, removed.images, removed.metric_points, removed.messages) == (1, 2, 1, 0)
     assert not private_storage().exists(str(rejected.file.name))
+    assert not ProductImage.objects.filter(pk=back.pk).exists(), "it had been published and taken back"
     assert private_storage().exists(str(used.file.name)), "a job was made from it"
+    assert used.publications.count() == 1, "nothing of a picture goes that stays"
     child.refresh_from_db()
     assert child.job is None and private_storage().exists(str(child.file.name))
     assert ProductImage.objects.get(pk=approved.pk).state == ImageState.APPROVED
