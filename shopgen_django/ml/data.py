@@ -252,7 +252,7 @@ def _digest(source: Source, config: TrainConfig) -> str:
         "skipped": source.skipped,
         "how": [config.prepare, config.fit, source.size, source.channels],
     }
-    if any(entry.group for entry in source.entries):
+    if config.dp_epsilon is not None and any(entry.group for entry in source.entries):
         described["groups"] = [entry.group for entry in source.entries]
     return files.sha256_bytes(files.canonical_json(described))
 

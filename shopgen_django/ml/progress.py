@@ -12,6 +12,7 @@ SHOWN = (
     ("accuracy_d", "D right {:.0%}"),
     ("images_per_second", "{:.0f} pictures/s"),
     ("diversity", "variety {:.0%}"),
+    ("epsilon", "epsilon {:.2f}"),
 )
 
 

@@ -69,6 +69,7 @@ def register_version(
         "photos": run.photos if run else int(config.get("photos") or 0),
         "licence": licence,
         "library_versions": _library_versions(),
+        **_promise(config),
         "run": run,
         "created_by": user if getattr(user, "pk", None) else None,
     }
@@ -141,6 +142,14 @@ def _described(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise InvalidParameters(_("%(file)s does not describe a model.") % {"file": path})
     return dict(finite(config))
+
+
+def _promise(config: dict[str, Any]) -> dict[str, float | None]:
+    """Epsilon and delta of a model that was trained privately, as its description gives them."""
+    privacy = config.get("privacy")
+    if not isinstance(privacy, dict):
+        return {"epsilon": None, "delta": None}
+    return {"epsilon": float(privacy["epsilon"]), "delta": float(privacy["delta"])}
 
 
 def _next_version(name: str, values: dict[str, Any]) -> ModelVersion:

@@ -55,6 +55,9 @@ class Export:
 def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, ...] = ()) -> Export:
     """Bring ``folder`` up to date with the shop's photos: one file per content, and a ``labels.csv``.
 
+    Its column ``product`` says which photos belong together: those of one product, and those of products that show the
+    same photo. Private training protects such a group as a whole.
+
     Files are named after their content, so that a second export writes only what is new and a run resumes on the same
     data. Pictures that this product made and the shop published are left out: a model must not learn from itself.
 
@@ -64,6 +67,7 @@ def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, 
     folder.mkdir(parents=True, exist_ok=True)
     made = set(ProductImage.objects.filter(kind=ImageKind.RESULT).values_list("sha256", flat=True))
     labels: dict[str, str] = {}
+    owners: dict[str, list[str]] = {}
     counts = {"without": 0, "missing": 0, "made": 0}
     for product in catalogue.products():
         if categories and product.category not in categories:
@@ -86,6 +90,7 @@ def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, 
                 continue
             name = sha256[:40] + _suffix(picture.name)
             labels.setdefault(name, product.category or UNCATEGORISED)
+            owners.setdefault(name, []).append(str(product.pk))
             if not (folder / name).exists():
                 _write(folder / name, content)
     if not labels:
@@ -95,8 +100,9 @@ def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, 
             path.unlink()
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(["file", "label"])
-    writer.writerows(sorted(labels.items()))
+    writer.writerow(["file", "label", "product"])
+    groups = _groups(owners)
+    writer.writerows((name, label, groups[name]) for name, label in sorted(labels.items()))
     _write(folder / "labels.csv", text.getvalue().encode())
     return Export(
         folder=folder,
@@ -105,6 +111,22 @@ def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, 
         missing=counts["missing"],
         made=counts["made"],
     )
+
+
+def _groups(owners: dict[str, list[str]]) -> dict[str, str]:
+    """{file: product}, with one product standing for all that are linked by shared files."""
+    stands_for: dict[str, str] = {}
+
+    def first(product: str) -> str:
+        while stands_for.get(product, product) != product:
+            product = stands_for[product]
+        return product
+
+    for products in owners.values():
+        low, *others = sorted({first(product) for product in products})
+        for product in others:
+            stands_for[product] = low
+    return {name: first(products[0]) for name, products in owners.items()}
 
 
 def _no_photos(catalogue: Catalogue, categories: tuple[str, ...]) -> str:

@@ -149,6 +149,7 @@ class Command(BaseCommand):
                     on_sample=follower.on_sample,
                     on_progress=progress,
                     on_decode=view.decoding,
+                    on_note=view.line,
                     should_stop=flag,
                     fresh=fresh,
                 )
