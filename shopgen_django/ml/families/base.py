@@ -83,6 +83,19 @@ PartLoss = Callable[[Batch], tuple[Tensor, Figures]]
 """Mean loss over the pictures of a batch or a part of one, and figures that are such means too, detached."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSlice:
+    """Where the channels of one level lie in one tensor of a generator; pruning cuts them out there."""
+
+    tensor: str
+    """Name in the state dictionary."""
+    axis: int
+    block: int = 1
+    """Neighbouring values of the axis that belong to one channel."""
+    makes: bool = False
+    """Whether a channel whose values here are zero is zero everywhere, as far as this tensor makes it."""
+
+
 class Generator(nn.Module):
     """Base of the networks that make pictures: ``forward(latents, labels) -> pictures`` in -1..1.
 
@@ -97,6 +110,25 @@ class Generator(nn.Module):
         The vector of a row depends on the numbers drawn before it; ``truncation`` below 1 pulls it to the middle.
         """
         return normal(rng, len(labels), self.latent) * truncation
+
+
+    def levels(self) -> tuple[tuple[ChannelSlice, ...], ...]:
+        """For each number of the description's ``plan`` (channels from coarse to fine), where these channels lie.
+
+        Empty for a network whose widths can't be changed; it can be exported, but not pruned or distilled.
+        """
+        return ()
+
+    def latent_rule(self) -> dict[str, Any]:
+        """What :meth:`draw` does, as plain values that :mod:`~shopgen_django.ml.compression.latents` can follow.
+
+        A network with a :meth:`draw` of its own must override this too, else it can't be exported.
+        """
+        return {"kind": "normal", "latent": self.latent}
+
+    def exportable(self) -> nn.Module:
+        """A network with the same ``forward(latents, labels)`` for ONNX: in inference mode, any number of rows."""
+        return self
 
 
 class Learner(ABC):

@@ -22,7 +22,7 @@ from shopgen_django.ml.seeding import generator as seeded
 from shopgen_django.ml.warm import MAX_PICTURES, Describer
 
 from .adversarial import AdversarialLearner, GameSettings
-from .base import Batch, DataFacts, Family, Figures, Generator
+from .base import Batch, ChannelSlice, DataFacts, Family, Figures, Generator
 
 COMPONENTS = 48
 """Numbers that describe a photo in the warm start."""
@@ -32,6 +32,8 @@ MAX_CODES = 2_000
 """Photos whose codes are kept for blending."""
 SPREAD = 0.1
 """Standard deviation of the noise on a blended code."""
+REACH = 0.4
+"""How far a blend goes from the first photo's code to the second's, at most."""
 NEIGHBOURS, LOOKS = 5, 12
 """A photo is blended with one of its nearest, as told by the strongest components."""
 WARM_IMAGES = 20_000
@@ -96,7 +98,7 @@ class ModernGenerator(Generator):
             return vectors
         codes, of = self.codes.cpu(), self.code_labels.cpu()
         which = uniform(rng, len(labels), 2)
-        share = 0.4 * uniform(rng, len(labels), 1)
+        share = REACH * uniform(rng, len(labels), 1)
         for row, label in enumerate(labels.tolist()):
             mine = codes[of == label] if self.embed is not None else codes
             if len(mine):
@@ -107,6 +109,34 @@ class ModernGenerator(Generator):
                 blend = mine[first] * (1.0 - share[row]) + mine[second] * share[row]
                 vectors[row, : codes.shape[1]] = truncation * blend + SPREAD * vectors[row, : codes.shape[1]]
         return vectors
+
+    def latent_rule(self) -> dict[str, Any]:
+        if not len(self.codes):
+            return super().latent_rule()
+        return {
+            "kind": "blend",
+            "latent": self.latent,
+            "by_category": self.embed is not None,
+            "neighbours": NEIGHBOURS,
+            "looks": LOOKS,
+            "spread": SPREAD,
+            "reach": REACH,
+        }
+
+    def levels(self) -> tuple[tuple[ChannelSlice, ...], ...]:
+        found = []
+        for level in range(len(self.mixes)):
+            into = [_made(f"mixes.{level}")]
+            out = [f"mixes.{level}"]
+            into.append(_made("first", self.base**2) if level == 0 else _made(f"narrow.{level - 1}"))
+            if level < len(self.mixes) - 1:
+                out += [f"narrow.{level}", f"pictures.{level}"]
+            else:
+                out.append("last")
+                into += [_made("see")] if self.see is not None else []
+            taken = [ChannelSlice(tensor=f"{name}.weight", axis=1) for name in out]
+            found.append((*(part for made in into for part in made), *taken))
+        return tuple(found)
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         h = latents if self.embed is None else torch.cat([latents, self.embed(labels)], dim=1)
@@ -126,6 +156,13 @@ class ModernGenerator(Generator):
         detail: Tensor = self.deal(self.last(h))
         # No tanh: white grounds would drive it so deep into saturation that no gradient comes back.
         return detail if picture is None else _double(picture) + detail
+
+
+def _made(layer: str, block: int = 1) -> tuple[ChannelSlice, ...]:
+    """The rows of a layer that make channels."""
+    return tuple(
+        ChannelSlice(tensor=f"{layer}.{name}", axis=0, block=block, makes=True) for name in ("weight", "bias")
+    )
 
 
 class LinearStart(nn.Module):
