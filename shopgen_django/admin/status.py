@@ -9,8 +9,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from shopgen_django.jobs.health import MAX_COUNT, queue_health
-from shopgen_django.models import ImageState, Job, JobState, ProductImage
+from shopgen_django.models import ACTIVE_JOB_STATES, ImageState, Job, JobState, ProductImage
 from shopgen_django.models.counts import capped_counts
+
+ARRIVING = ("upload", "import_photos")
+"""Operations that bring photos in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +44,12 @@ def overview() -> Overview:
 
 
 def arriving(user: Any) -> tuple[str, ...]:
-    """What is on its way into the list of pictures, and whether anybody works on it. One query, more if there is."""
-    jobs = Job.objects.active().filter(operation__in=("upload", "import_photos"))
-    number = counted((jobs & Job.objects.visible_to(user)).order_by())
+    """What is on its way into the list of pictures, and whether anybody works on it. One query, more if there is.
+
+    Looked for among the newest of the waiting and of the running jobs, so that a long queue does not make it slow.
+    """
+    jobs = [Job.objects.visible_to(user).filter(state=state).order_by("-created_at") for state in ACTIVE_JOB_STATES]
+    number = sum(capped_counts(MAX_COUNT, *jobs, among=("operation", ARRIVING)))
     if not number:
         return ()
     text = ngettext(

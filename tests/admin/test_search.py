@@ -94,5 +94,9 @@ def test_counts_stop(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "MAX_COUNT", 2)
     waiting, running = Job.objects.filter(state="queued"), Job.objects.filter(state="running")
     assert capped_counts(2, waiting, running, Job.objects.none()) == [2, 1, 0]
+    make_job("queued", operation="upload")
+    newest = waiting.order_by("-created_at")
+    assert capped_counts(2, newest, among=("operation", ("upload", "x"))) == [1]
+    assert capped_counts(2, newest.filter(operation="generate"), among=("operation", ("upload",))) == [0]
     [queue] = health.queue_health()
     assert (queue.ready, queue.running, queue.lost) == (2, 1, 0)
