@@ -132,7 +132,7 @@ class _Crew:
 
     def reason(self) -> str:
         """Why a helper is gone; empty when all are there."""
-        until = time.monotonic() + 3.0  # the connection breaks a moment before the process has ended
+        until = time.monotonic() + ENDING_SECONDS  # the connection breaks before the process has ended
         while time.monotonic() < until and all(child.poll() is None for child in self._children):
             time.sleep(LOOK_SECONDS)
         ended = [(rank, child.poll()) for rank, child in enumerate(self._children, start=1)]

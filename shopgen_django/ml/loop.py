@@ -91,6 +91,11 @@ def train(
         files.remove_leftovers(folder.path)
         pictures = hold_out(_read(source, config, folder, on_decode, fresh=fresh), settled)
         recipe = make_recipe(config, source, len(pictures.trained_on))
+        if seated.count > (recipe.config.batch_size or 1):
+            raise ConfigError(
+                f"{seated.count} processes can't share batches of {recipe.config.batch_size}; "
+                "give a larger --batch-size."
+            )
         # The others come in only now: reading pictures for the first time may take hours.
         with company(config, recipe.device, seat) as processes:
             return _go(recipe, pictures, folder, callbacks, processes, fresh=fresh)
@@ -138,10 +143,6 @@ def _go(
         raise ConfigError(
             f"Process {processes.rank} was started with other options than process 0: "
             + ", ".join(f"--{name.replace('_', '-')} {ours[name]!r}, not {theirs[name]!r}" for name in odd)
-        )
-    if processes.count > (config.batch_size or 1):
-        raise ConfigError(
-            f"{processes.count} processes can't share batches of {config.batch_size}; give a larger --batch-size."
         )
     try:
         return _Loop(make_run(recipe, pictures, folder, processes), callbacks, fresh=fresh).go()

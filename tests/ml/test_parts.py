@@ -1,4 +1,4 @@
-"""A batch in parts, or dealt out to processes, is the same batch: numbers, gradients, figures. And memory running out."""
+"""A batch in parts, or dealt out to processes, is the same batch: numbers, gradients, figures; and memory runs out."""
 
 from __future__ import annotations
 
