@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     # alias -> {"BACKEND": dotted path, "OPTIONS": {...}}: replaceable executors of operations.
     "ENGINES": {
         "generator": {"BACKEND": "shopgen_django.engines.trained.TrainedGenerator", "OPTIONS": {}},
+        "generator-onnx": {"BACKEND": "shopgen_django.engines.onnx_generator.OnnxGenerator", "OPTIONS": {}},
     },
     # How workers are told that a job waits.
     "QUEUE": {

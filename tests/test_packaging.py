@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import re
 import subprocess
 import sys
 import zipfile
@@ -76,5 +77,5 @@ def test_pins_cover_every_dependency(metadata: Message) -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-").splitlines()
     names = {line.split("==")[0] for line in pins if "==" in line}
     for line in metadata.get_all("Requires-Dist", []):
-        name = line.split(";")[0].split(">")[0].split("[")[0].strip()
+        name = re.split(r"[;<>=!~\[ ]", line)[0]
         assert name.lower().replace("_", "-") in names, name

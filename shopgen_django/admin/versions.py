@@ -80,7 +80,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
                 other_metrics=[row for row in metric_rows(version) if row[0] not in _TELLING],
                 may_activate=self.has_activate_permission(request) and not version.is_active,
                 active_mark=self.active_mark(version), libraries=sorted(version.library_versions.items()),
-                categories=version.config.get("categories") or [],
+                categories=version.config.get("categories") or [], compressed=version.compressed.order_by("created_at"),
+                stages=(version.config.get("compression") or {}).get("rows") or [],
             )
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -107,6 +107,9 @@ class ModelVersion(models.Model):
     run = models.ForeignKey(
         TrainingRun, models.SET_NULL, null=True, blank=True, related_name="versions", verbose_name=_("run")
     )
+    teacher = models.ForeignKey(
+        "self", models.SET_NULL, null=True, blank=True, related_name="compressed", verbose_name=_("compressed from")
+    )
     is_active = models.BooleanField(_("active"), default=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"

@@ -20,6 +20,7 @@ from shopgen_django.models import ModelVersion, TrainingRun
 from .figures import finite
 
 WEIGHTS, DESCRIPTION, MANIFEST = "model.safetensors", "model.json", "dataset.json"
+ONNX_WEIGHTS, ONNX_RUNTIME, ONNX_ENGINE = "model.onnx", "onnxruntime", "generator-onnx"
 
 
 def register_version(
@@ -33,6 +34,7 @@ def register_version(
     user: Any = None,
     metrics: dict[str, Any] | None = None,
     licence: str = "",
+    teacher: ModelVersion | None = None,
 ) -> ModelVersion:
     """Record a trainer's output folder as the next version of ``name``.
 
@@ -41,14 +43,9 @@ def register_version(
     or a text is too long; with ``activate`` also what :func:`activate_version` raises.
     """
     folder = Path(folder).resolve()
-    weights, description = folder / WEIGHTS, folder / DESCRIPTION
-    for path in (weights, description):
-        if not path.is_file():
-            raise InvalidParameters(
-                _("%(folder)s holds no trained model: %(file)s is missing.")
-                % {"folder": folder, "file": path.name}
-            )
-    config = _described(description)
+    description = folder / DESCRIPTION
+    config = _described(_present(description))
+    weights = _present(folder / weights_file(config))
     purpose = str(config.get("purpose") or purpose)
     for field, text in (("name", name), ("purpose", purpose), ("category", category), ("folder", str(folder)),
                         ("licence", licence)):
@@ -58,6 +55,8 @@ def register_version(
             raise InvalidParameters(f"{field}: {message}", fields={field: [message]})
     manifest = folder / MANIFEST
     values = {
+        "teacher": teacher,
+        "engine": ONNX_ENGINE if config.get("runtime") == ONNX_RUNTIME else "generator",
         "purpose": purpose,
         "category": category,
         "folder": str(folder),
@@ -65,7 +64,7 @@ def register_version(
         "weights_bytes": weights.stat().st_size,
         "config": config,
         "metrics": finite(metrics or {}),
-        "manifest_sha256": _sha256(manifest) if manifest.is_file() else "",
+        "manifest_sha256": _sha256(manifest) if manifest.is_file() else teacher.manifest_sha256 if teacher else "",
         "photos": run.photos if run else int(config.get("photos") or 0),
         "licence": licence,
         "library_versions": _library_versions(),
@@ -105,20 +104,52 @@ def folder_to_begin_with(*, name: str) -> Path | None:
 
     None when no model has that name. Raises InvalidState when its files are gone or were changed.
     """
+    found = trainable_version(name=name)
+    return None if found is None else Path(found.folder)
+
+
+def trainable_version(*, name: str) -> ModelVersion | None:
+    """The version that ``name`` means: ``shirts v3`` that one, ``shirts`` the active or newest one that can be trained
+    further (exports to ONNX can't). None when there is none.
+
+    Raises InvalidState when its files are gone or were changed.
+    """
     stem, _space, number = name.rpartition(" v")
     found = None
     if stem and number.isdigit():
         found = ModelVersion.objects.filter(name=stem, version=int(number)).first()
-    found = found or ModelVersion.objects.filter(name=name).order_by("-is_active", "-version").first()
     if found is None:
-        return None
-    verify_version(version=found)
-    return Path(found.folder)
+        named = ModelVersion.objects.filter(name=name).exclude(engine=ONNX_ENGINE)
+        found = named.order_by("-is_active", "-version").first()
+    if found is not None:
+        verify_version(version=found)
+    return found
+
+
+def version_of_folder(*, folder: Path | str) -> ModelVersion | None:
+    """The newest version that is registered with this folder and its present weights."""
+    folder = Path(folder).resolve()
+    weights = folder / weights_file(_described(_present(folder / DESCRIPTION)))
+    versions = ModelVersion.objects.filter(folder=str(folder), weights_sha256=_sha256(_present(weights)))
+    return versions.order_by("-version").first()
+
+
+def weights_file(config: dict[str, Any]) -> str:
+    """Name of the file that holds the weights of a model with this description."""
+    return ONNX_WEIGHTS if config.get("runtime") == ONNX_RUNTIME else WEIGHTS
+
+
+def _present(path: Path) -> Path:
+    if not path.is_file():
+        raise InvalidParameters(
+            _("%(folder)s holds no trained model: %(file)s is missing.") % {"folder": path.parent, "file": path.name}
+        )
+    return path
 
 
 def verify_version(*, version: ModelVersion) -> None:
     """Raises InvalidState when the weights are missing or changed since registration."""
-    weights = Path(version.folder) / WEIGHTS
+    weights = Path(version.folder) / weights_file(version.config)
     if not weights.is_file():
         raise InvalidState(
             _("The weights of %(name)s are gone from %(folder)s.") % {"name": version, "folder": version.folder},

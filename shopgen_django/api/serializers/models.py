@@ -31,6 +31,9 @@ class ModelSerializer(ReadOnly):
 
     categories = serializers.SerializerMethodField(help_text="What it can be asked for; empty: no categories.")
     run = serializers.UUIDField(source="run_id", allow_null=True)
+    teacher = serializers.UUIDField(
+        source="teacher_id", allow_null=True, help_text="The model that this one was compressed from."
+    )
     created_by = PersonField(allow_null=True)
     created_at, activated_at = Time(), Time(allow_null=True)
     url = Link("model-detail")
@@ -41,7 +44,7 @@ class ModelSerializer(ReadOnly):
         fields = (
             "id", "name", "version", "purpose", "category", "is_active", "url", "activate_url", "engine", "categories",
             "weights_sha256", "weights_bytes", "manifest_sha256", "photos", "metrics", "licence", "epsilon", "delta",
-            "library_versions", "run", "created_by", "created_at", "activated_at",
+            "library_versions", "run", "teacher", "created_by", "created_at", "activated_at",
         )
 
     def get_categories(self, version: ModelVersion) -> list[str]:

@@ -16,6 +16,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -246,7 +247,7 @@ class _Work:
 
     def _save(self, student: Model, data: bytes, precision: str, contestants: list[Contestant]) -> None:
         config, folder = self.config, self.folder
-        about = {
+        about: dict[str, Any] = {
             "teacher": {
                 "sha256": self.teacher.card["sha256"],
                 "architecture": self.teacher.card["architecture"],
@@ -257,6 +258,8 @@ class _Work:
                 "ratio": config.ratio,
                 "precision": precision,
                 "learned_images": self.learned.images if self.learned else 0,
+                "rows": as_plain([c.row for c in contestants]),
+                "remarks": self.remarks,
             },
             "metrics": self._metrics(contestants, precision),
             "versions": {**versions(), **_more_versions()},
@@ -274,7 +277,7 @@ class _Work:
             {
                 "format": 1, **about, "runtime": config.runtime, "config": asdict(config),
                 "learned": asdict(self.learned) if self.learned else None, "extractor": default_extractor().name,
-                "compared": config.compared, "rows": as_plain([c.row for c in contestants]), "remarks": self.remarks,
+                "compared": config.compared, "rows": about["compression"]["rows"], "remarks": self.remarks,
                 "machine": {"processor": platform.processor() or platform.machine(), "clock": "processor time"},
             },
         )  # fmt: skip
