@@ -45,7 +45,7 @@ class FilesField(forms.FileField):
 class UploadForm(forms.Form):
     """Photos of one product, or of none in particular."""
 
-    files = FilesField(
+    files: Any = FilesField(
         label=gettext_lazy("Photos"), allow_empty_file=True,
         help_text=gettext_lazy("JPEG, PNG or WebP; several at once if you like."),
     )

@@ -103,7 +103,7 @@ def submit_batch(
                 return batch, known, False
         # Once for all: each count reads as many rows as jobs are waiting.
         keep_limits(user if getattr(user, "pk", None) else None, adding=len(items))
-        jobs = []
+        jobs: list[Job] = []
         for index, item in enumerate(items):
             key = f"batch:{digest}:{index}:{batch.hex}" if idempotency_key else ""
             if item.import_first:

@@ -140,7 +140,7 @@ def submit_import(
             keep_limits(owner, adding=len(chunks))
         running = [] if wanted_again else _running(operation.name, digest, owner)
         if running:
-            return Requested(batch=running[0].batch, jobs=tuple(running), products=None, is_new=False)
+            return Requested(batch=running[0].batch or uuid.uuid4(), jobs=tuple(running), products=None, is_new=False)
         batch = batch or uuid.uuid4()
         jobs = []
         for chunk in chunks:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from shopgen_django.imaging.intake import IntakeError, IntakeLimits, normalise, normalise_bounded
+from shopgen_django.imaging.intake.bounded import BoundedDecoder
 
 from . import hostile as make
 
@@ -83,6 +84,46 @@ def test_the_child_sees_no_secret_of_the_environment(tmp_path: Path, monkeypatch
         normalise_bounded(make.jpeg(), executable=str(python))
     assert "PYTHONPATH" in str(failure.value)
     assert "do not pass on" not in str(failure.value)
+
+
+def test_many_files_share_a_child_and_get_the_same_answers() -> None:
+    good = [make.jpeg(exif=make.exif(6)), make.palette_png(clear=True), make.webp()]
+    with BoundedDecoder() as decoder:
+        assert decoder.normalise(good[0]) == normalise(good[0])
+        child = decoder._child
+        with pytest.raises(IntakeError) as refusal:
+            decoder.normalise(make.jpeg()[:-2])
+        assert refusal.value.code == "corrupt"
+        assert [decoder.normalise(data) for data in good] == [normalise(data) for data in good]
+        assert decoder._child is child is not None and child.poll() is None
+    assert child.poll() == 0, "it has ended by itself"
+
+
+@needs_limits
+def test_a_file_that_breaks_a_limit_costs_the_child_and_not_the_next_file() -> None:
+    with BoundedDecoder(IntakeLimits(decode_bytes=100 * 2**20)) as decoder:
+        assert decoder.normalise(make.jpeg()).format == "JPEG"
+        first = decoder._child
+        with pytest.raises(IntakeError) as refusal:
+            decoder.normalise(make.black_png(6000, 6000))
+        assert refusal.value.code == "decode_limit"
+        assert decoder.normalise(make.jpeg()).format == "JPEG"
+        assert decoder._child is not first
+
+
+def test_a_shared_child_that_hangs_or_fails_is_told(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    for script, kind, words in (
+        ("exec sleep 60", IntakeError, "longer than 0.3 seconds"), ("kill -SEGV $$", IntakeError, "signal 11"),
+        ("echo no module named so >&2; exit 3", RuntimeError, "status 3: no module named so"),
+    ):
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        seconds = 0.3 if "sleep" in script else 30
+        with BoundedDecoder(IntakeLimits(decode_seconds=seconds), executable=str(python)) as decoder:
+            with pytest.raises(kind, match=words):
+                decoder.normalise(make.jpeg())
+            assert decoder._child is None
 
 
 def test_looking_at_a_file_loads_no_heavy_library() -> None:

@@ -303,9 +303,9 @@ def test_a_part_that_is_cancelled_in_between_writes_nothing(monkeypatch: pytest.
     (job,) = submit_import(products=[product.pk for product in products]).jobs
     taken = operation.take_in
 
-    def cancel_then(arrival: Any) -> Any:
+    def cancel_then(*args: Any) -> Any:
         Job.objects.filter(pk=job.pk).update(cancel_requested_at=timezone.now())
-        return taken(arrival)
+        return taken(*args)
 
     monkeypatch.setattr(operation, "take_in", cancel_then)
     assert done(job).state == "cancelled"

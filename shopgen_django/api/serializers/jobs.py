@@ -37,7 +37,7 @@ class ShownParams(serializers.DictField):
 
 class JobProblemSerializer(serializers.Serializer[Any]):
     item = serializers.CharField(help_text="The product's key.")
-    label = serializers.CharField(help_text="The product's title.")
+    label = serializers.CharField(help_text="The product's title.")  # type: ignore[assignment]
     code = serializers.CharField()
     message = serializers.CharField()
 
