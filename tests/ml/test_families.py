@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from shopgen_django.ml.data import Pictures, load_pictures, open_source
 from shopgen_django.ml.errors import ConfigError
 from shopgen_django.ml.families import MODULES, get_family
 from shopgen_django.ml.families.adversarial import AdversarialLearner
-from shopgen_django.ml.families.base import DataFacts
+from shopgen_django.ml.families.base import DataFacts, Generator, Learner
 from shopgen_django.ml.feed import Feed
 from shopgen_django.ml.networks import forward_flops
 from shopgen_django.ml.recipe import Recipe, make_recipe
@@ -28,19 +29,29 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("photos"))
 
 
-def _set_up(source: Path, output: Path, **values: Any) -> tuple[Recipe, Pictures, AdversarialLearner, Feed]:
+GENERATORS = tuple(name for name in MODULES if get_family(name).purpose == "generate")
+
+
+def set_up(source: Path, output: Path, **values: Any) -> tuple[Recipe, Pictures, Learner, Feed]:
+    """A learner of a small run with its feed, before the first step."""
+    output.mkdir(exist_ok=True)
     config = tiny(source, output, **values)
     opened = open_source(config)
     pictures = load_pictures(opened, config, output)
     recipe = make_recipe(config, opened, len(pictures.images))
     learner = recipe.family.create(recipe.config, recipe.facts, recipe.device, pictures)
-    assert isinstance(learner, AdversarialLearner)
     return recipe, pictures, learner, Feed(pictures, recipe.config, recipe.facts, recipe.device)
+
+
+def _game(source: Path, output: Path, **values: Any) -> tuple[Recipe, Pictures, AdversarialLearner, Feed]:
+    recipe, pictures, learner, feed = set_up(source, output, **values)
+    assert isinstance(learner, AdversarialLearner)
+    return recipe, pictures, learner, feed
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [16, 28, 32, 48, 64, 128])
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", GENERATORS)
 def test_every_size_and_channel_count(name: str, size: int, channels: int) -> None:
     family = get_family(name)
     facts = DataFacts(count=10, size=size, channels=channels, categories=2)
@@ -52,11 +63,12 @@ def test_every_size_and_channel_count(name: str, size: int, channels: int) -> No
     pictures = Pictures(images=images, labels=np.arange(10) % 2, categories=("a", "b"), manifest={})
     learner = family.create(config, facts, device, pictures)
     labels = torch.tensor([0, 1, 1])
+    assert isinstance(learner.generator, Generator)
     made = learner.generator(learner.generator.draw(torch.Generator().manual_seed(0), labels), labels)
     assert made.shape == (3, channels, size, size)
     assert torch.isfinite(made).all()
-    assert isinstance(learner, AdversarialLearner)
-    assert learner.discriminator(made, labels).shape == (3,)
+    if isinstance(learner, AdversarialLearner):
+        assert learner.discriminator(made, labels).shape == (3,)
 
 
 @pytest.mark.parametrize(("architecture", "loss"), [(n, loss) for n in MODULES for loss in get_family(n).losses])
@@ -64,25 +76,40 @@ def test_every_size_and_channel_count(name: str, size: int, channels: int) -> No
 def test_a_step_of_every_loss_moves_both_networks(
     architecture: str, loss: str, conditional: bool, source: Path, tmp_path: Path
 ) -> None:
-    _recipe, _pictures, learner, feed = _set_up(
+    _recipe, _pictures, learner, feed = set_up(
         source, tmp_path, architecture=architecture, loss=loss, conditional=conditional, warm_images=0
     )
     before = {n: [p.clone() for p in m.parameters()] for n, m in learner.modules().items()}
-    for step in range(learner.settings.critic_steps):
+    rhythm = learner.settings.critic_steps if isinstance(learner, AdversarialLearner) else 1
+    for step in range(rhythm):
         figures = learner.step(feed.batch(step))
-        assert ("loss_g" in figures) == (step == learner.settings.critic_steps - 1)
+        assert ("loss_g" in figures) == (step == rhythm - 1)
         assert all(torch.isfinite(value) for value in figures.values())
     for name, module in learner.modules().items():
-        assert any(not torch.equal(a, b) for a, b in zip(before[name], module.parameters(), strict=True)), name
+        trained = list(zip(before[name], module.parameters(), strict=True))
+        assert not trained or any(not torch.equal(a, b) for a, b in trained), name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_operations_of_a_step_are_counted_and_models_can_be_built_again(
+    name: str, source: Path, tmp_path: Path
+) -> None:
+    recipe, _pictures, learner, feed = set_up(source, tmp_path, architecture=name)
+    assert learner.flops_per_image() > 0
+    assert learner.generator.training
+    spec = json.loads(json.dumps(recipe.family.spec(recipe.config, recipe.facts)))
+    again = recipe.family.build_generator(spec)
+    again.load_state_dict(learner.generator.state_dict())
+    learner.step(feed.batch(0))
 
 
 def test_losses_of_another_architecture_are_refused(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--loss rp is not for --architecture dcgan; it has: ns, minimax, lsgan"):
-        _set_up(source, tmp_path, architecture="dcgan", loss="rp")
+        _game(source, tmp_path, architecture="dcgan", loss="rp")
 
 
 def test_unknown_architectures_are_listed() -> None:
-    with pytest.raises(ConfigError, match="modern, dcgan"):
+    with pytest.raises(ConfigError, match="modern, dcgan, vae, denoiser"):
         get_family("pixels")
 
 
@@ -93,7 +120,7 @@ def test_sizes_that_can_not_be_built_name_their_neighbours(size: int) -> None:
 
 
 def test_the_warm_start_comes_before_the_game_and_learns_to_redraw(source: Path, tmp_path: Path) -> None:
-    _recipe, _pictures, learner, feed = _set_up(source, tmp_path, warm_images=200, width=8)
+    _recipe, _pictures, learner, feed = _game(source, tmp_path, warm_images=200, width=8)
     first = learner.step(feed.batch(0))
     assert set(first) == {"redraw", "grad_norm_g"}
     d_before = [p.clone() for p in learner.discriminator.parameters()]
@@ -109,7 +136,7 @@ def test_the_warm_start_comes_before_the_game_and_learns_to_redraw(source: Path,
 
 
 def test_codes_describe_photos_with_unit_variance_within_their_category(source: Path, tmp_path: Path) -> None:
-    _recipe, pictures, _learner, _feed = _set_up(source, tmp_path)
+    _recipe, pictures, _learner, _feed = _game(source, tmp_path)
     labels = torch.from_numpy(pictures.labels)
     describer = Describer(channels=3, categories=2, components=4)
     describer.fit(pictures.images, pictures.labels, flip=False)
@@ -121,7 +148,7 @@ def test_codes_describe_photos_with_unit_variance_within_their_category(source: 
 
 
 def test_random_vectors_after_a_warm_start_stay_near_blends_of_like_photos(source: Path, tmp_path: Path) -> None:
-    _recipe, _pictures, learner, _feed = _set_up(source, tmp_path)
+    _recipe, _pictures, learner, _feed = _game(source, tmp_path)
     generator = learner.generator
     codes = generator.codes[generator.code_labels == 1]  # type: ignore[index]
     drawn = generator.draw(torch.Generator().manual_seed(0), torch.ones(50, dtype=torch.int64))
@@ -133,7 +160,7 @@ def test_random_vectors_after_a_warm_start_stay_near_blends_of_like_photos(sourc
 
 
 def test_categories_steer_the_generator_and_the_discriminator(source: Path, tmp_path: Path) -> None:
-    _recipe, _pictures, learner, feed = _set_up(source, tmp_path, warm_images=0)
+    _recipe, _pictures, learner, feed = _game(source, tmp_path, warm_images=0)
     for step in range(10):
         learner.step(feed.batch(step))
     z = torch.randn(1, 8)
@@ -143,7 +170,7 @@ def test_categories_steer_the_generator_and_the_discriminator(source: Path, tmp_
 
 
 def test_made_pictures_get_the_labels_of_the_real_ones(source: Path, tmp_path: Path) -> None:
-    _recipe, _pictures, learner, feed = _set_up(source, tmp_path, warm_images=0)
+    _recipe, _pictures, learner, feed = _game(source, tmp_path, warm_images=0)
     seen: list[torch.Tensor] = []
     hook = learner.discriminator.register_forward_pre_hook(lambda module, given: seen.append(given[1]))
     batch = feed.batch(0)
@@ -155,7 +182,7 @@ def test_made_pictures_get_the_labels_of_the_real_ones(source: Path, tmp_path: P
 
 
 def test_batches_are_a_function_of_the_step_and_show_every_photo(source: Path, tmp_path: Path) -> None:
-    _recipe, pictures, _learner, feed = _set_up(source, tmp_path, flip=False)
+    _recipe, pictures, _learner, feed = _game(source, tmp_path, flip=False)
     again = Feed(pictures, _recipe.config, _recipe.facts, torch.device("cpu"))
     assert torch.equal(feed.batch(7).real, again.batch(7).real)
     assert not torch.equal(feed.batch(7).real, feed.batch(7).real_again)
@@ -168,7 +195,7 @@ def test_batches_are_a_function_of_the_step_and_show_every_photo(source: Path, t
 
 
 def test_flipping_mirrors_about_half(source: Path, tmp_path: Path) -> None:
-    _recipe, pictures, _learner, feed = _set_up(source, tmp_path)
+    _recipe, pictures, _learner, feed = _game(source, tmp_path)
     plain = Feed(pictures, replace(_recipe.config, flip=False), _recipe.facts, torch.device("cpu"))
     kept = mirrored = 0
     for step in range(30):
@@ -192,7 +219,7 @@ def test_mixed_precision_trains_and_stays_close_to_full_precision(source: Path, 
     losses = {}
     for precision in ("fp32", "bf16"):
         (tmp_path / precision).mkdir()
-        _r, _p, learner, feed = _set_up(source, tmp_path / precision, precision=precision, warm_images=0)
+        _r, _p, learner, feed = _game(source, tmp_path / precision, precision=precision, warm_images=0)
         figures = [learner.step(feed.batch(step)) for step in range(20)]
         assert all(torch.isfinite(value) for step in figures for value in step.values())
         assert all(p.dtype == torch.float32 for p in learner.generator.parameters())

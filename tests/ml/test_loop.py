@@ -19,6 +19,7 @@ from PIL import Image
 from shopgen_django.ml import loop
 from shopgen_django.ml.config import TrainConfig
 from shopgen_django.ml.errors import Collapsed, ConfigChanged, Diverged, OutOfMemory, RunLocked
+from shopgen_django.ml.families import MODULES
 from shopgen_django.ml.files import folder_lock
 from shopgen_django.ml.folder import STATE, RunFolder
 from tests.ml.photos import make_folder, tiny
@@ -86,12 +87,28 @@ def test_a_run_leaves_everything_it_promises(source: Path, tmp_path: Path) -> No
     assert settled["gamma"] > 0
 
 
-@pytest.mark.parametrize("architecture", ["modern", "dcgan"])
-@pytest.mark.parametrize("stop_at", [1, 3, 6, 9])
+FAMILIES: tuple[dict[str, Any], ...] = (
+    {"architecture": "modern"},
+    {"architecture": "dcgan"},
+    {"architecture": "dcgan", "unroll": 2},
+    {"architecture": "dcgan", "loss": "wgan-gp", "n_critic": 3},
+    {"architecture": "vae"},
+    {"architecture": "denoiser", "adversarial": 0.01},
+)
+
+
+def test_every_family_is_among_those_that_are_stopped_and_killed() -> None:
+    assert {values["architecture"] for values in FAMILIES} == set(MODULES)
+
+
+@pytest.mark.parametrize(
+    ("values", "stop_at"),
+    [(values, at) for values in FAMILIES for at in ((1, 3, 6, 9) if values == {"architecture": "modern"} else (1, 6))],
+)
 def test_stopped_and_resumed_is_bit_for_bit_a_straight_run(
-    architecture: str, stop_at: int, source: Path, tmp_path: Path
+    values: dict[str, Any], stop_at: int, source: Path, tmp_path: Path
 ) -> None:
-    straight = tiny(source, tmp_path / "straight", architecture=architecture)
+    straight = tiny(source, tmp_path / "straight", **values)
     loop.train(straight)
     config = replace(straight, output=str(tmp_path / "parts"))
     first = loop.train(config, should_stop=_StopAfter(stop_at))
@@ -124,13 +141,18 @@ def _start(config: TrainConfig) -> subprocess.Popen[str]:
     )
 
 
-def test_killed_by_the_system_and_resumed_is_bit_for_bit_a_straight_run(source: Path, tmp_path: Path) -> None:
-    """SIGKILL at arbitrary moments of a run that saves after every step, several times over."""
-    straight = tiny(source, tmp_path / "straight", images_seen=240)
+@pytest.mark.parametrize("values", [FAMILIES[number] for number in (0, 2, 4, 5)])
+def test_killed_by_the_system_and_resumed_is_bit_for_bit_a_straight_run(
+    values: dict[str, Any], source: Path, tmp_path: Path
+) -> None:
+    """SIGKILL at arbitrary moments of a run that saves after every step; for the default family several times over."""
+    several = values == {"architecture": "modern"}
+    end = 240 if several else 60
+    straight = tiny(source, tmp_path / "straight", images_seen=end, **values)
     loop.train(straight)
     config = replace(straight, output=str(tmp_path / "killed"), tick_seconds=0.0, snapshot_seconds=0.0)
     positions = []
-    for lines in (2, 9, 5):
+    for lines in (2, 9, 5) if several else (3,):
         with _start(config) as process:
             assert process.stdout is not None
             for _ in range(lines):
@@ -141,7 +163,7 @@ def test_killed_by_the_system_and_resumed_is_bit_for_bit_a_straight_run(source: 
         state = RunFolder(tmp_path / "killed").load_state()
         positions.append(0 if state is None else state.values["images_seen"])
     assert positions == sorted(positions)
-    assert positions[-1] < 240
+    assert positions[-1] < end
     loop.train(replace(config, tick_seconds=3600.0, snapshot_seconds=3600.0))
     _assert_same(tmp_path / "straight", tmp_path / "killed")
     seen = [line["images_seen"] for line in RunFolder(tmp_path / "killed").read_stats()]

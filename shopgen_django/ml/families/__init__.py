@@ -12,7 +12,7 @@ from shopgen_django.ml.errors import ConfigError
 
 from .base import Family
 
-MODULES: tuple[str, ...] = ("modern", "dcgan")
+MODULES: tuple[str, ...] = ("modern", "dcgan", "vae", "denoiser")
 
 
 def get_family(name: str) -> Family:

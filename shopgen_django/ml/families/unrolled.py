@@ -95,9 +95,7 @@ def unroll(
     current = {name: value.detach().requires_grad_(steps > 0) for name, value in parameters.items()}
     for _ in range(steps):
         found = torch.autograd.grad(loss(current), list(current.values()), create_graph=through)
-        current, state = adam_step(
-            current, dict(zip(current, found, strict=True)), state, lr=lr, betas=betas, eps=eps
-        )
+        current, state = adam_step(current, dict(zip(current, found, strict=True)), state, lr=lr, betas=betas, eps=eps)
     return current
 
 
