@@ -88,7 +88,7 @@ def estimate(config: TrainConfig) -> Estimate:
         memory_bytes=peak_memory(recipe.device),
         seconds=seconds,
         images=int(seconds * speed),
-        notes=_notes(recipe, source),
+        notes=_notes(recipe, source, parameters),
     )
 
 
@@ -123,13 +123,13 @@ def _rehearse(recipe: Recipe, pictures: Pictures) -> tuple[Learner, FeedLike]:
     return make_learner(recipe, pictures), feed
 
 
-def _notes(recipe: Recipe, source: Source) -> tuple[str, ...]:
+def _notes(recipe: Recipe, source: Source, parameters: dict[str, int]) -> tuple[str, ...]:
     if recipe.config.dp_epsilon is None:
         return ()
     from .privacy.plan import make_plan, plain_words
     from .privacy.units import units_of_source
 
-    return tuple(plain_words(make_plan(recipe.config, units_of_source(source))))
+    return tuple(plain_words(make_plan(recipe.config, units_of_source(source)), parameters["discriminator"]))
 
 
 def describe(found: Estimate) -> str:

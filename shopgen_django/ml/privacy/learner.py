@@ -20,7 +20,7 @@ from torch.nn.functional import relu, softplus
 
 from shopgen_django.ml.errors import CheckpointError, ConfigError
 from shopgen_django.ml.families.adversarial import AdversarialLearner
-from shopgen_django.ml.families.base import Batch, Figures, Learner
+from shopgen_django.ml.families.base import Batch, Figures, Generator, Learner
 from shopgen_django.ml.networks import forward_flops, grad_norm, parameter_count
 from shopgen_django.ml.seeding import Rng, whole
 
@@ -50,8 +50,8 @@ class Pace:
 
     RUNGS = (1, 2, 5, 10, 20, 50, 100, 200)
     ENOUGH = 0.7
-    KEEP = 0.99
-    PATIENCE = 50
+    KEEP = 0.95
+    PATIENCE = 20
     """Generator steps between two rungs."""
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -101,6 +101,7 @@ class PrivateLearner(Learner):
         look: also give out figures of real pictures (``--unsafe-metrics``).
     """
 
+    generator: Generator
     may_roll_back = False
 
     def __init__(
@@ -142,8 +143,6 @@ class PrivateLearner(Learner):
 
     def begin(self, plan: Plan) -> None:
         """Settle noise and budget, before the first step of a new run."""
-        if self.processes.count > 1:
-            raise ConfigError("--dp-epsilon: private training runs in one process.")
         self.plan, self._ledger = plan, plan.ledger()
         self._d_optimiser = secret_noise_optimiser(
             self._inner, noise=plan.noise, clip=plan.clip, expected=2 * self._batch
@@ -152,7 +151,7 @@ class PrivateLearner(Learner):
     def notes(self) -> tuple[str, ...]:
         """The promise in plain words, and whether it can work with so many products."""
         assert self.plan is not None
-        return tuple(plain_words(self.plan))
+        return tuple(plain_words(self.plan, parameter_count(self.discriminator)))
 
     def card(self) -> dict[str, Any]:
         """What ``model.json`` says about the promise; goes into the model version's row."""
@@ -174,6 +173,11 @@ class PrivateLearner(Learner):
                 "unsafe_metrics": self._look,
             }
         }
+
+    def before_step(self, step: int, images_seen: int) -> None:
+        """Refuses to be one of several processes (a launcher may have started more than the options say)."""
+        if self.processes.count > 1:
+            raise ConfigError("--dp-epsilon: private training runs in one process; start it without a launcher.")
 
     def end_reason(self) -> str:
         """Ends the run before a step that the budget doesn't pay for."""
@@ -309,7 +313,7 @@ def hooked(discriminator: nn.Module) -> Any:
     require_opacus()
     from opacus import GradSampleModule
 
-    class ContiguousGradSampleModule(GradSampleModule):  # type: ignore[misc]
+    class ContiguousGradSampleModule(GradSampleModule):
         """Opacus 1.6 reads the memory of a convolution's input as if it were laid out row by row. Channels-last inputs
         give wrong gradients without a word; a copy in the usual layout gives the right ones."""
 
@@ -330,7 +334,7 @@ def secret_noise_optimiser(inner: torch.optim.Optimizer, *, noise: float, clip: 
     require_opacus()
     from opacus.optimizers import DPOptimizer
 
-    class SecretNoiseOptimizer(DPOptimizer):  # type: ignore[misc]
+    class SecretNoiseOptimizer(DPOptimizer):
         """Clipping and scaling are Opacus'; only the source of the noise differs."""
 
         def add_part(self) -> None:
@@ -354,9 +358,8 @@ def secret_noise_optimiser(inner: torch.optim.Optimizer, *, noise: float, clip: 
             for p in self.params:
                 mine = drawn[at : at + p.numel()].view(p.shape)
                 at += p.numel()
-                # Added in double precision and rounded once.
-                noised = p.summed_grad.double() + self.noise_multiplier * self.max_grad_norm * mine.to(p.device)
-                p.grad = torch.empty_like(p).copy_(noised)
+                scaled = (self.noise_multiplier * self.max_grad_norm * mine).to(p.dtype).to(p.device)
+                p.grad = torch.empty_like(p).copy_(p.summed_grad + scaled)
 
     return SecretNoiseOptimizer(
         inner, noise_multiplier=noise, max_grad_norm=clip, expected_batch_size=expected, loss_reduction="mean"

@@ -119,8 +119,11 @@ def make_plan(config: TrainConfig, units: Units) -> Plan:
     )
 
 
-def plain_words(plan: Plan) -> list[str]:
-    """What a person should know before such a run: the promise, what a unit is, whether it can work."""
+def plain_words(plan: Plan, parameters: int) -> list[str]:
+    """What a person should know before such a run: the promise, what a unit is, whether it can work.
+
+    ``parameters`` is the number of the discriminator's trained values: each gets its own noise.
+    """
     batch = plan.sample_rate * plan.units
     word = "products" if plan.named else "files"
     lines = [
@@ -132,16 +135,17 @@ def plain_words(plan: Plan) -> list[str]:
             "every file counts as a product of its own. If some show the same product, it is protected less: give a "
             "labels.csv with a column product"
         )
-    per_step = plan.noise / batch
+    # Against the sum of gradients that all have full length and one direction: the best that could be.
+    times = plan.noise * math.sqrt(parameters) / batch
     if plan.units < FEW_UNITS:
         lines.append(
-            f"{plan.units} {word} are far too few: the noise of a step is {per_step:.0%} of the longest mean gradient "
-            "in every direction. Expect blobs without shape. Without --dp-epsilon the model is usable, and keep it "
-            "and its pictures in the house"
+            f"{plan.units} {word} are far too few: in each step the noise is at least {times:.1f} times as strong as "
+            "what the photos say. Expect blobs. Without --dp-epsilon the model would be usable; keep that one and its "
+            "pictures in the house"
         )
     elif plan.units < ENOUGH_UNITS:
         lines.append(
-            f"{plan.units} {word} are few: expect blurred outlines. Private training begins to work at about "
-            f"{ENOUGH_UNITS:,} products"
+            f"{plan.units} {word} are few (noise at least {times:.1f} times as strong as what the photos say): expect "
+            f"blurred outlines. Private training begins to work at about {ENOUGH_UNITS:,} products"
         )
     return lines

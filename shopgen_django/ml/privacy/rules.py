@@ -107,8 +107,8 @@ RULES: tuple[Rule, ...] = (
     Rule(
         option="init",
         broken=_other_than("auto", "scratch"),
-        reason="an earlier model may have learnt from the same photos without protection, and would pass on what it "
-        "knows. Begin from scratch",
+        reason="to begin with another model its random vectors become blends of the photos' own codes, and an earlier "
+        "model may have learnt from the same photos without protection. Begin from scratch",
     ),
     Rule(
         option="micro_batch",
@@ -174,17 +174,16 @@ def private_choices(config: TrainConfig, count: int) -> TrainConfig:
 
     ``count`` is the number of pictures. Large batches and many steps are what helps against the noise.
     """
-    known = {f.name for f in fields(config)}
     wanted = {
         "loss": "ns",
         "gamma": 0.0,
         "warm_images": 0,
-        "batch_size": max(2, min(256, count // 8)),
+        "batch_size": max(2, min(256, count // 16)),
         "lr": 5e-4,
     }
     # "auto" means the private choice here.
-    fixed = {"augment": "off", "precision": "fp32", "init": "scratch", "balance": "off"}
-    return replace(config.filled(wanted), **{name: value for name, value in fixed.items() if name in known})
+    fixed: dict[str, Any] = {"augment": "off", "precision": "fp32", "init": "scratch", "balance": "off"}
+    return replace(config.filled(wanted), **fixed)
 
 
 def check_metrics(card: Mapping[str, Any], *, unsafe: bool) -> None:

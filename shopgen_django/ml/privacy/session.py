@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -157,3 +158,22 @@ class PrivacyMonitor(Monitor):
     def on_snapshot(self, run: Run) -> Advice:
         """No advice: no snapshot is called the best one by looking at photos."""
         return Advice()
+
+
+class FiguresOnly(Monitor):
+    """A monitor that looks at photos, for ``--unsafe-metrics``: its figures are shown, its advice is not taken.
+
+    So the figures are outside of the promise, and the model stays inside: no photo has a say in which snapshot is kept
+    or when a run ends.
+    """
+
+    def __init__(self, inner: Monitor) -> None:
+        self._inner = inner
+
+    def on_snapshot(self, run: Run) -> Advice:
+        """The inner monitor's figures."""
+        return Advice(figures=self._inner.on_snapshot(run).figures)
+
+    def describe(self) -> dict[str, Any]:
+        """What the figures can be compared within."""
+        return self._inner.describe()

@@ -184,7 +184,7 @@ def test_a_run_that_began_openly_does_not_become_private(source: Path, tmp_path:
     assert not (tmp_path / "run" / "pictures.npy").exists()
     assert not (tmp_path / "run" / "dataset.json").exists()
     assert not (tmp_path / "run" / "reals.png").exists()
-    with pytest.raises(ConfigChanged, match="--dp-epsilon: 8.0 -> None"):
+    with pytest.raises(ConfigChanged, match=r"--dp-epsilon: 8\.0 -> None"):
         loop.train(config)
 
 
@@ -199,7 +199,7 @@ def test_other_products_or_privacy_options_are_noticed(source: Path, tmp_path: P
     label(2)
     config = private(photos, tmp_path / "run", images_seen=8)
     loop.train(config)
-    with pytest.raises(ConfigChanged, match="--dp-noise: 2.0 -> 3.0"):
+    with pytest.raises(ConfigChanged, match=r"--dp-noise: 2\.0 -> 3\.0"):
         loop.train(replace(config, dp_noise=3.0))
     label(1)
     with pytest.raises(ConfigChanged, match="the pictures"):
