@@ -26,18 +26,28 @@ class TrainedGenerator(GeneratorEngine):
         self._lock = threading.Lock()
 
     def generate(
-        self, *, model: ModelLike, count: int, category: str | None, seed: int, truncation: float,
-        device: str = "cpu", threads: int = 1,
+        self,
+        *,
+        model: ModelLike,
+        count: int,
+        category: str | None,
+        seed: int,
+        truncation: float,
+        device: str = "cpu",
+        threads: int = 1,
     ) -> Iterator[tuple[Image.Image, str]]:
         self._prepare(threads)
         generator = self._load(model, device, threads)
         names = generator.categories
+        wishes: list[tuple[int, str | None]] = []
         for index in range(count):
             chosen = category
             if chosen is None and names:
                 # Without a wish every category gets its turn, so that a handful shows what the model can do.
                 chosen = names[(seed + index) % len(names)]
-            picture = generator.sample(1, category=chosen, seed=_seed_of(seed, index), truncation=truncation)[0]
+            wishes.append((_seed_of(seed, index), chosen))
+        pictures = generator.sample_each(wishes, truncation=truncation)
+        for (_seed, chosen), picture in zip(wishes, pictures, strict=True):
             yield picture, chosen or ""
 
     def _prepare(self, threads: int) -> None:

@@ -6,7 +6,8 @@ import argparse
 import math
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,15 @@ ONNX_RUNTIME = "onnxruntime"
 """``runtime`` in the description of a model that runs without PyTorch; absent in others."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """A picture that is asked for: number ``index`` of ``seed``, of the category number ``label`` (None: any)."""
+
+    seed: int
+    index: int
+    label: int | None
+
+
 class Sampler(ABC):
     """What a loaded model is asked for, whatever runs it. Get one from :func:`load_generator`.
 
@@ -45,30 +55,50 @@ class Sampler(ABC):
         self.channels = int(card["channels"])
 
     def sample(
-        self, count: int, *, category: str | None = None, seed: int = 0, truncation: float = 1.0
+        self, count: int, *, category: str | None = None, seed: int = 0, truncation: float = 1.0, start: int = 0
     ) -> list[Image.Image]:
-        """``count`` pictures. The i-th one of a seed is the same whatever ``count`` is.
+        """``count`` pictures from number ``start`` on. The i-th one of a seed is the same whatever is asked for.
 
         Args:
             count: how many, at least 1.
             category: one of ``categories``; ``None`` draws one for each picture.
             seed: 0 or larger.
             truncation: 0..1; below 1 pulls the random vectors to the middle: less variety, fewer odd ones.
+            start: number of the first one.
 
         Raises:
             UnknownCategory: the model has no such category.
             ValueError: a number out of its range.
         """
+        if count < 1 or start < 0:
+            raise ValueError("count must be at least 1, start at least 0.")
+        label = self._category_number(category)
+        wishes = [Wish(seed=seed, index=index, label=label) for index in range(start, start + count)]
+        return list(self._pictures(wishes, truncation))
+
+    def sample_each(
+        self, wishes: Sequence[tuple[int, str | None]], *, truncation: float = 1.0
+    ) -> Iterator[Image.Image]:
+        """For every ``(seed, category)`` the picture that ``sample(1, seed=seed, category=category)`` gives, in order.
+
+        On a GPU many are made at once; they come one by one.
+
+        Raises:
+            UnknownCategory, ValueError: as :meth:`sample`, before the first picture is made.
+        """
+        asked = [Wish(seed=seed, index=0, label=self._category_number(category)) for seed, category in wishes]
+        return self._pictures(asked, truncation)
+
+    def _pictures(self, wishes: Sequence[Wish], truncation: float) -> Iterator[Image.Image]:
         from .pictures import to_pillow
 
-        if count < 1 or seed < 0 or not (0.0 <= truncation <= 1.0):
-            raise ValueError("count must be at least 1, seed at least 0, truncation between 0 and 1.")
-        made = self._arrays(count, self._category_number(category), seed, truncation)
-        return [to_pillow(array) for array in made]
+        if any(wish.seed < 0 for wish in wishes) or not (0.0 <= truncation <= 1.0):
+            raise ValueError("seed must be at least 0, truncation between 0 and 1.")
+        return (to_pillow(array) for array in self._arrays(wishes, truncation))
 
     @abstractmethod
-    def _arrays(self, count: int, label: int | None, seed: int, truncation: float) -> list[NDArray[np.uint8]]:
-        """``count`` arrays of shape ``(c, h, w)``; ``label`` is a category's number, or None to draw one for each."""
+    def _arrays(self, wishes: Sequence[Wish], truncation: float) -> Iterator[NDArray[np.uint8]]:
+        """An array of shape ``(c, h, w)`` for each wish."""
 
     def _category_number(self, category: str | None) -> int | None:
         if category is None:
@@ -86,28 +116,28 @@ class LoadedGenerator(Sampler):
         super().__init__(card)
         self.network = network
         self._device = device
+        # A network's last bits depend on the shape of the batch. On a CPU pictures are made one at a time, on a GPU
+        # always in chunks of one length, the last one filled up.
+        self._chunk = 1 if device.type == "cpu" else GPU_CHUNK
 
-    def _arrays(self, count: int, label: int | None, seed: int, truncation: float) -> list[NDArray[np.uint8]]:
+    def _arrays(self, wishes: Sequence[Wish], truncation: float) -> Iterator[NDArray[np.uint8]]:
         import torch
 
         from .samples import to_bytes
         from .seeding import generator
 
-        # A network's last bits depend on the shape of the batch. On a CPU pictures are made one at a time, on a GPU
-        # in whole chunks that start at multiples of their length: a picture always sits in the same batch.
-        chunk = GPU_CHUNK if self._device.type == "cuda" else 1
-        made: list[NDArray[np.uint8]] = []
-        with torch.no_grad():
-            for start in range(0, count, chunk):
-                vectors, labels = [], []
-                for index in range(start, start + chunk):
-                    rng = generator(seed, "sample", index)
-                    drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
-                    labels.append(drawn if label is None else label)
-                    vectors.append(self.network.draw(rng, torch.tensor(labels[-1:]), truncation))
-                pictures = self.network(torch.cat(vectors).to(self._device), torch.tensor(labels, device=self._device))
-                made += list(to_bytes(pictures))
-        return made[:count]
+        for start in range(0, len(wishes), self._chunk):
+            some = wishes[start : start + self._chunk]
+            vectors, labels = [], []
+            for wish in (*some, *[some[-1]] * (self._chunk - len(some))):
+                rng = generator(wish.seed, "sample", wish.index)
+                drawn = int(torch.randint(max(1, len(self.categories)), (1,), generator=rng))
+                labels.append(drawn if wish.label is None else wish.label)
+                vectors.append(self.network.draw(rng, torch.tensor(labels[-1:]), truncation))
+            with torch.no_grad():
+                latents = torch.cat(vectors).to(self._device)
+                pictures = self.network(latents, torch.tensor(labels, device=self._device))
+            yield from to_bytes(pictures)[: len(some)]
 
 
 def load_generator(
@@ -241,6 +271,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="FOLDER", help="output folder of a training run")
     parser.add_argument("--count", type=int, default=16, metavar="N", help="how many (default: %(default)s)")
+    parser.add_argument("--start", type=int, default=0, metavar="I", help="number of the first (default: %(default)s)")
     parser.add_argument("--category", metavar="NAME", help="only this category; default: one drawn for each picture")
     parser.add_argument(
         "--seed", type=int, default=0, metavar="S", help="same seed, same pictures (default: %(default)s)"
@@ -250,7 +281,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", metavar="DIR", required=True, help="folder for 00000.png ...")
     parser.add_argument("--sheet", metavar="FILE", help="also write a contact sheet")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
+    parser.add_argument("--device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
     return parser
 
 
@@ -263,11 +294,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         model = load_generator(options.folder, options.device)
         pictures = model.sample(
-            options.count, category=options.category, seed=options.seed, truncation=options.truncation
+            options.count,
+            category=options.category,
+            seed=options.seed,
+            truncation=options.truncation,
+            start=options.start,
         )
         folder = Path(options.output)
         folder.mkdir(parents=True, exist_ok=True)
-        for index, picture in enumerate(pictures):
+        for index, picture in enumerate(pictures, start=options.start):
             files.write_bytes(folder / f"{index:05d}.png", png_bytes(picture))
         if options.sheet:
             columns = math.ceil(math.sqrt(len(pictures)))

@@ -57,6 +57,30 @@ def test_a_picture_depends_on_seed_and_number_only(trained: Path, category: str 
     assert any((a != b).any() for a, b in zip(few, _arrays(loaded.sample(3, category=category, seed=8)), strict=True))
 
 
+def test_a_run_of_pictures_may_begin_anywhere(trained: Path) -> None:
+    loaded = sample.load_generator(trained)
+    expected = _arrays(loaded.sample(12, seed=3))
+    for number, array in enumerate(_arrays(loaded.sample(5, seed=3, start=7)), start=7):
+        assert (array == expected[number]).all()
+    with pytest.raises(ValueError, match="start at least 0"):
+        loaded.sample(1, start=-1)
+
+
+@pytest.mark.parametrize("chunk", [1, 4])
+def test_pictures_of_many_seeds_are_those_of_each_alone(trained: Path, chunk: int) -> None:
+    """In chunks, as on a GPU, a picture is the same up to the rounding of its last bit."""
+    loaded = sample.load_generator(trained)
+    wishes = [(11, "hats"), (5, "bags"), (5, None), (11, "hats"), (0, "bags"), (7, None)]
+    alone = [loaded.sample(1, seed=seed, category=category)[0] for seed, category in wishes]
+    loaded._chunk = chunk  # type: ignore[attr-defined]
+    together = list(loaded.sample_each(wishes))
+    assert len(together) == len(wishes)
+    for one, other in zip(_arrays(alone), _arrays(together), strict=True):
+        assert np.abs(one.astype(int) - other.astype(int)).max() <= (0 if chunk == 1 else 1)
+    with pytest.raises(UnknownCategory):
+        loaded.sample_each([(0, "shoes")])
+
+
 def test_truncation_takes_variety_away(trained: Path) -> None:
     loaded = sample.load_generator(trained)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shopgen_django.ml import files
 from shopgen_django.ml.errors import MissingExtra, ModelFileError
-from shopgen_django.ml.sample import Sampler, read_weights
+from shopgen_django.ml.sample import Sampler, Wish, read_weights
 
 from .latents import LatentRule, rule_from
 from .onnx_file import check_onnx
@@ -58,14 +58,16 @@ class OnnxModel(Sampler):
         self._session = session
         self._rule = rule
 
-    def _arrays(self, count: int, label: int | None, seed: int, truncation: float) -> list[NDArray[np.uint8]]:
-        made = []
-        for index in range(count):  # one at a time: a picture's last bits must not depend on how many are asked for
+    def _arrays(self, wishes: Sequence[Wish], truncation: float) -> Iterator[NDArray[np.uint8]]:
+        for wish in wishes:  # one at a time: a picture's last bits must not depend on how many are asked for
             vector, chosen = self._rule.draw(
-                seed=seed, index=index, categories=len(self.categories), label=label, truncation=truncation
+                seed=wish.seed,
+                index=wish.index,
+                categories=len(self.categories),
+                label=wish.label,
+                truncation=truncation,
             )
-            made.append(to_bytes(self.pictures(vector[None], np.array([chosen], dtype=np.int64)))[0])
-        return made
+            yield to_bytes(self.pictures(vector[None], np.array([chosen], dtype=np.int64)))[0]
 
     def pictures(self, latents: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float32]:
         """``(n, latent)`` and ``(n,)`` -> ``(n, c, size, size)``, about -1..1.
