@@ -78,8 +78,8 @@ def test_an_open_run_is_found_out_and_a_private_one_keeps_its_promise(
     open_run = _run(inside, tmp_path / "open", gamma=0.0, warm_images=0, augment="off")
     # The discriminator of the open run has learnt its pictures by heart: the attack works.
     found = attack(open_run, outsiders_for(open_run, str(outside)), samples=20)
-    assert found["judged"].auc > 0.9
-    assert found["judged"].least_epsilon > 2.0
+    assert found["judged"].auc > 0.85
+    assert found["judged"].least_epsilon > 1.0  # more than the private run below promises
     private = _run(inside, tmp_path / "private", dp_epsilon=1.0)
     kept = attack(private, outsiders_for(private, str(outside)), shadow=open_run, samples=20)
     assert kept.keys() == {"judged", "compared", "near"}
