@@ -86,6 +86,8 @@ def test_pruned_for_pytorch_it_runs_on_the_engine_of_trained_models(
 def test_changed_weights_are_refused(teacher: ModelVersion, compress: Callable[..., str]) -> None:
     compress("shop model v1", methods=["export"])
     version = ModelVersion.objects.get(teacher=teacher)
+    compress("shop model v1", methods=["export"])  # into another folder: a registered one is not written over
+    assert verify_version(version=version) is None
     weights = Path(version.folder) / "model.onnx"
     weights.write_bytes(weights.read_bytes() + b"\0")
     with pytest.raises(InvalidState, match="changed after they were registered"):

@@ -55,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         view.close()
         sys.stderr.write(f"error: {error}\n")
         return 1
+    except KeyboardInterrupt:
+        view.close()
+        sys.stderr.write("Interrupted at once; nothing was written.\n")
+        return 130
     return 0
 
 

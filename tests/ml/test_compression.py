@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from shopgen_django.ml.compression.prune import choose_plan, cut, importance, sc
 from shopgen_django.ml.compression.quantise import to_int8
 from shopgen_django.ml.compression.runtime import onnx_session, psnr
 from shopgen_django.ml.compression.teacher import Cost, Model, draw_material, like, operations, pictures_of
-from shopgen_django.ml.errors import ConfigError, ModelFileError
+from shopgen_django.ml.errors import ConfigError, MissingExtra, ModelFileError
 from shopgen_django.ml.families import get_family
 from shopgen_django.ml.families.base import Generator
 from shopgen_django.ml.loop import train
@@ -40,6 +41,10 @@ from tests.ml.photos import make_folder, tiny
 SPECS: dict[str, dict[str, Any]] = {
     "modern": {"size": 32, "channels": 3, "latent": 16, "categories": 2, "plan": [24, 16, 12], "codes": 20},
     "dcgan": {"size": 32, "channels": 1, "latent": 20, "categories": 0, "plan": [24, 16, 12]},
+    "vae": {
+        "size": 16, "channels": 3, "latent": 12, "categories": 2, "plan": [16, 12], "likelihood": "gaussian",
+        "second_stage": True,
+    },
 }
 
 
@@ -76,7 +81,7 @@ def _few_runs() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=["modern", "dcgan"])
+@pytest.fixture(scope="module", params=["modern", "dcgan", "vae"])
 def model(request: pytest.FixtureRequest) -> Model:
     return make(request.param)
 
@@ -327,6 +332,31 @@ def test_pruning_for_pytorch_makes_an_ordinary_folder(trained: Path, tmp_path: P
     loaded = load_generator(tmp_path / "o")
     assert loaded.card["compression"]["methods"] == ["prune"]
     assert len(loaded.sample(2)) == 2
+
+
+def test_a_private_model_is_not_compared_with_photos(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    private = tmp_path / "private"
+    shutil.copytree(trained, private)
+    card = json.loads((private / "model.json").read_text())
+    (private / "model.json").write_text(json.dumps({**card, "privacy": {"epsilon": 8.0, "delta": 1e-5}}))
+    arguments = [str(private), "--method", "export", "--compared", "16", "--output", str(tmp_path / "o")]
+    assert command.main([*arguments, "--photos", str(trained.parent / "photos")]) == 1
+    assert "differential privacy" in capsys.readouterr().err
+    assert command.main(arguments) == 0
+    report = json.loads((tmp_path / "o" / "compression.json").read_text())
+    assert [row["kid_photos"] for row in report["rows"]] == [None, None]
+    assert json.loads((tmp_path / "o" / "model.json").read_text())["privacy"]["epsilon"] == 8.0
+
+
+@pytest.mark.parametrize(("package", "extra"), [("onnx", "compression"), ("onnxruntime", "onnx")])
+def test_a_missing_package_is_named_with_its_extra(
+    package: str, extra: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=rf"pip install 'shopgen-django\[{extra}\]'"):
+        to_onnx(model)
 
 
 NO_TORCH = """

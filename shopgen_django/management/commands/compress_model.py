@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +78,9 @@ class Command(BaseCommand):
         name = (options["name"] or (teacher.name if teacher else folder.name)).strip()
         if not name or len(name) > 100:
             raise CommandError("--name needs 1 to 100 characters.")
-        number = f"v{teacher.version}" if teacher else "folder"
-        default = app_settings.root / "compressed" / _folder_name(f"{name}-{number}-{'-'.join(options['methods'])}")
+        output = options["output"] or _unused("-".join([name, *options["methods"]]))
         config = config_from(
-            options, folder=str(folder), output=str(options["output"] or default),
+            options, folder=str(folder), output=str(output),
             threads=options["threads"] or app_settings.LIMITS["THREADS"],
         )  # fmt: skip
         made: Compressed = run(config, view)
@@ -105,5 +105,8 @@ def _find(text: str) -> tuple[Path, ModelVersion | None]:
     return Path(version.folder), version
 
 
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", name).strip(".-") or "model"
+def _unused(name: str) -> Path:
+    """A new folder: one that holds a registered version must not be written over."""
+    stem = re.sub(r"[^\w.-]+", "-", name).strip(".-") or "model"
+    root = app_settings.root / "compressed"
+    return next(folder for number in count(1) if not (folder := root / f"{stem}-{number}").exists())

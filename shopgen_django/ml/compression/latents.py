@@ -34,7 +34,8 @@ class Numbers:
     def __init__(self, seed: int) -> None:
         self._bits = np.random.MT19937(0)
         # RandomState seeds the twister as PyTorch does; the newer interface has only a seeding of its own.
-        self._bits.state = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        state: Any = np.random.RandomState(seed & 0xFFFFFFFF).get_state(legacy=False)
+        self._bits.state = state
         self._spare: float | None = None
 
     def below(self, limit: int) -> int:

@@ -22,10 +22,20 @@ FEWEST = 16
 def real_pictures(folder: Path, source: str, card: Mapping[str, Any]) -> NDArray[np.uint8] | None:
     """``(n, c, size, size)`` photos: of ``source`` when it is given, else the training run's own, where they lie.
 
+    None for a model that was trained privately: what is measured on its photos, and what is chosen by that, would tell
+    of them outside of the promise.
+
     Raises:
         DatasetError: ``source`` holds no pictures that can be read.
-        ConfigError: it holds too few.
+        ConfigError: it holds too few; or the model is private.
     """
+    if card.get("privacy"):
+        if source:
+            raise ConfigError(
+                "--photos: this model was trained with differential privacy; comparing with photos would tell more of "
+                "them than epsilon allows. Leave it out, the teacher's pictures are compared with."
+            )
+        return None
     if not source:
         return _of_the_run(folder, card)
     with tempfile.TemporaryDirectory(prefix="compress-photos-") as temporary:

@@ -122,7 +122,7 @@ def measure(
         row.kid_teacher, row.coverage_teacher = _likeness(seen["teacher"], features)
         if seen["photos"] is not None:
             row.kid_photos, row.coverage_photos = _likeness(seen["photos"], features)
-    _time(contestants, latents, labels)
+    measure_time(contestants, latents, labels)
 
 
 def _likeness(real: NDArray[np.float64] | None, made: NDArray[np.float64]) -> tuple[float, float]:
@@ -133,7 +133,7 @@ def _likeness(real: NDArray[np.float64] | None, made: NDArray[np.float64]) -> tu
     return round(kid(real, made), 6), round(manifold(real, made).coverage, 4)
 
 
-def _time(contestants: Sequence[Contestant], latents: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+def measure_time(contestants: Sequence[Contestant], latents: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
     """Processor time of this thread, all contestants in turn, so that a busy moment falls on each of them."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

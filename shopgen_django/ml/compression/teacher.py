@@ -110,7 +110,9 @@ class Cost:
 
 def resized(model: Model, plan: tuple[int, ...]) -> Generator:
     """A network like the model's with the channels of ``plan``, freshly initialised."""
-    return model.family.build_generator({**model.card["network"], "plan": list(plan)})
+    network = model.family.build_generator({**model.card["network"], "plan": list(plan)})
+    assert isinstance(network, Generator)  # the model's own network is one
+    return network
 
 
 def like(model: Model, network: Generator, plan: tuple[int, ...]) -> Model:

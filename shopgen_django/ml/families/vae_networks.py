@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, leaky_relu
 from shopgen_django.ml.config import base_side
 from shopgen_django.ml.networks import SLOPE
 
-from .base import Generator
+from .base import ChannelSlice, Generator
 from .modern import ModernGenerator
 
 LOG_VARIANCE_LIMIT = 10.0
@@ -153,6 +154,12 @@ class VaeGenerator(Generator):
         self.likelihood = likelihood
         self.decoder = ModernGenerator(size=size, channels=channels, latent=latent, categories=categories, plan=plan)
         self.second = LatentDecoder(latent=latent, categories=categories) if second_stage else None
+
+    def levels(self) -> tuple[tuple[ChannelSlice, ...], ...]:
+        """Those of the decoder; the second stage is small and stays as it is."""
+        return tuple(
+            tuple(replace(part, tensor=f"decoder.{part.tensor}") for part in level) for level in self.decoder.levels()
+        )
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         if self.second is not None:
