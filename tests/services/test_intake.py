@@ -335,3 +335,12 @@ def test_the_row_outlives_its_job_and_an_old_row_learns_where_it_came_from() -> 
     assert done(upload()).result["images"] == [str(image.pk)]
     image.refresh_from_db()
     assert len(image.origin_sha256) == 64
+
+
+def test_no_request_takes_pictures_in_by_itself() -> None:
+    """What decodes at once is for commands and scripts; screens and HTTP queue."""
+    root = Path(sources.__file__).parents[1]
+    at_once = ("import_picture", "import_from_catalogue", "take_in(", "normalise_bounded", "BoundedDecoder")
+    modules = [path for folder in ("admin", "api") for path in (root / folder).rglob("*.py")]
+    assert len(modules) > 30
+    assert [path.name for path in modules for word in at_once if word in path.read_text(encoding="utf-8")] == []
