@@ -45,11 +45,12 @@ class Pace:
     """How many discriminator steps go before one of the generator.
 
     A noised discriminator learns slowly, and a generator that is ahead of it learns nothing. When it calls fewer than
-    :attr:`ENOUGH` of the made pictures made, over some time, the number goes up one rung.
+    :attr:`ENOUGH` of the made pictures made, over some time, the number goes up one rung; when it calls nearly all of
+    them made, it goes down one.
     """
 
     RUNGS = (1, 2, 5, 10, 20, 50, 100, 200)
-    ENOUGH = 0.7
+    ENOUGH, TOO_MUCH = 0.7, 0.95
     KEEP = 0.95
     PATIENCE = 20
     """Generator steps between two rungs."""
@@ -75,8 +76,9 @@ class Pace:
             return False
         self.waited = 0
         self.generator_steps += 1
-        if self.generator_steps >= self.PATIENCE and self.right < self.ENOUGH and self.rung + 1 < len(self.RUNGS):
-            self.rung += 1
+        if self.generator_steps >= self.PATIENCE and not self.ENOUGH <= self.right <= self.TOO_MUCH:
+            step = 1 if self.right < self.ENOUGH else -1
+            self.rung = min(max(0, self.rung + step), len(self.RUNGS) - 1)
             self.generator_steps = 0
         return True
 

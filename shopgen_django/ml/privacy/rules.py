@@ -7,7 +7,7 @@ looks at them is a query that nobody pays for. So the rule is: an option that wa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -184,24 +184,6 @@ def private_choices(config: TrainConfig, count: int) -> TrainConfig:
     # "auto" means the private choice here.
     fixed: dict[str, Any] = {"augment": "off", "precision": "fp32", "init": "scratch", "balance": "off"}
     return replace(config.filled(wanted), **fixed)
-
-
-def check_metrics(card: Mapping[str, Any], *, unsafe: bool) -> None:
-    """Refuse to compare a private model with photos, unless somebody knows what that means.
-
-    Args:
-        card: the content of ``model.json``.
-        unsafe: ``--unsafe-metrics`` was given.
-
-    Raises:
-        ConfigError: the model is private and ``unsafe`` is false.
-    """
-    if card.get("privacy") and not unsafe:
-        raise ConfigError(
-            "This model was trained with differential privacy. Figures that compare it with the photos it learnt from "
-            "are outside that promise: compare it with other photos, or add --unsafe-metrics and keep the figures in "
-            "the house."
-        )
 
 
 def _given(config: TrainConfig, name: str) -> bool:

@@ -17,7 +17,6 @@ from shopgen_django.ml.privacy.plan import default_delta, make_plan, plain_words
 from shopgen_django.ml.privacy.rules import (
     EXAMINED,
     RULES,
-    check_metrics,
     check_private,
     private_choices,
 )
@@ -121,12 +120,11 @@ def test_a_refused_run_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_metrics_on_a_private_model_are_refused() -> None:
-    card = {"privacy": {"epsilon": 3.0}}
-    with pytest.raises(ConfigError, match="--unsafe-metrics"):
-        check_metrics(card, unsafe=False)
-    check_metrics(card, unsafe=True)
-    check_metrics({}, unsafe=False)
+def test_metrics_are_refused_unless_somebody_knows_what_that_means() -> None:
+    with pytest.raises(ConfigError, match="--metrics kid can't go with --dp-epsilon: metrics compare with real photos"):
+        check_private(private(metrics="kid"))
+    check_private(private(metrics="kid", unsafe_metrics=True))
+    check_private(private())
 
 
 def units(count: int, *, named: bool = True) -> Units:

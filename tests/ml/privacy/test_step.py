@@ -285,6 +285,10 @@ def test_the_pace_follows_made_pictures_only() -> None:
     turns = sum(pace.observe(0.5) for _ in range(2_000))
     assert pace.every > 2
     assert turns < 1_000
+    high = pace.every
+    for _ in range(4_000):
+        pace.observe(1.0)
+    assert pace.every < high
     again = Pace()
     again.load(pace.state())
     assert again.state() == pace.state()
