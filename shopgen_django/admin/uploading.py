@@ -38,7 +38,8 @@ class FilesField(forms.FileField):
     widget = FilesInput(attrs={"accept": "image/jpeg,image/png,image/webp"})
 
     def clean(self, data: Any, initial: Any = None) -> list[UploadedFile]:
-        files = data if isinstance(data, list | tuple) else [data]
+        # None where there is none, so that a required field says so.
+        files = (data or [None]) if isinstance(data, list | tuple) else [data]
         return [super(FilesField, self).clean(file, initial) for file in files]
 
 
