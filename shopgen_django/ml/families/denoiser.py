@@ -31,7 +31,7 @@ from shopgen_django.ml.seeding import normal, uniform
 from .base import Batch, DataFacts, Family, Figures, Learner, Sheet
 from .restorer import LEVEL_UNIT, PatchJudge, Restorer
 
-CROP = 64
+CROP = 48
 """Side of the pieces that are trained on."""
 DEPTH = 7
 ESTIMATOR_WIDTH, JUDGE_WIDTH = 16, 24
@@ -218,7 +218,7 @@ class Denoiser(Family):
             "width": 48,
             "lr": 1e-3,
             "gamma": 0.0,
-            "batch_size": min(64 if on_gpu else 16, max(8, facts.count)),
+            "batch_size": min(64 if on_gpu else 8, max(8, facts.count)),
             "ema_images": 5_000,
             "warm_images": 0,
             "adversarial": 0.0,
