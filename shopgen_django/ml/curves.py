@@ -16,7 +16,10 @@ PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("losses", ("loss_d", "loss_g")),
     ("accuracy of the discriminator", ("accuracy_d",)),
     ("gradient norms (log)", ("grad_norm_d", "grad_norm_g")),
+    ("distance to the photos (KID)", ("kid",)),
+    ("share of the photos covered", ("coverage",)),
     ("pictures per second", ("images_per_second",)),
+    ("PSNR of redrawn or restored photos (dB)", ("psnr",)),
 )
 COLOURS = ((31, 119, 180), (214, 100, 20))
 WIDTH, HEIGHT, MARGIN = 480, 200, 44

@@ -57,6 +57,18 @@ def option(
 class FamilyOptions:
     """See the module's text. ``None``: the family chooses."""
 
+    metrics: str = option(
+        "auto",
+        group="output",
+        kind=str,
+        metavar="LIST",
+        identity=False,
+        families=("modern", "dcgan", "vae"),
+        help="figures that compare the pictures of each snapshot with the photos, separated by commas: kid, coverage, "
+        "precision, recall, density, fid, memory. auto: kid and coverage from 64 photos on; none: nothing is measured. "
+        "Takes at most a tenth of the time",
+    )
+
     n_critic: int | None = option(
         None,
         group="expert",

@@ -214,6 +214,8 @@ class _Loop:
             except Diverged as error:
                 self._back(error)
         self._check_collapse()
+        for told in self.snapshots.close():
+            self.callbacks.note(told)
         return TrainResult(
             outcome=outcome,
             folder=run.folder.path,

@@ -6,7 +6,7 @@ Monitors live in process 0 only. The loop calls them between steps, never within
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from .data import Pictures
@@ -44,6 +44,14 @@ class Monitor:
         """Look at a run that is about to be saved."""
         return Advice()
 
+    def on_end(self, run: Run) -> str:
+        """The run is over and saved. Returns what to tell the person, or nothing."""
+        return ""
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values for the model's card: what the figures can only be compared within."""
+        return {}
+
     def state(self) -> dict[str, Any]:
         """Plain values (JSON) to go on with after a pause."""
         return {}
@@ -53,10 +61,27 @@ class Monitor:
 
 
 def make_monitors(recipe: Recipe, pictures: Pictures) -> list[Monitor]:
-    """The monitors of a run, in the order in which they are asked."""
-    if recipe.config.dp_epsilon is not None:
-        # No other one: they compare with photos, and what they find would be outside of what privacy promises.
-        from .privacy.session import PrivacyMonitor
+    """The monitors of a run, in the order in which they are asked.
 
-        return [PrivacyMonitor()]
-    return []
+    Raises:
+        ConfigError: ``--metrics`` names a figure that there isn't.
+    """
+    config = recipe.config
+    judged: list[Monitor] = []
+    if can_be_judged(recipe):
+        from .judge import Judge, chosen_figures
+
+        figures = chosen_figures(config.metrics, len(pictures.trained_on))
+        judged = [Judge(loss=str(config.loss), figures=figures)]
+    if config.dp_epsilon is None:
+        return judged
+    from .privacy.session import FiguresOnly, PrivacyMonitor
+
+    # Others compare with photos, and what they find is outside of what privacy promises.
+    return [PrivacyMonitor(), *(map(FiguresOnly, judged) if config.unsafe_metrics else ())]
+
+
+def can_be_judged(recipe: Recipe) -> bool:
+    """Whether the family makes pictures from random vectors, so that there is something to compare with photos."""
+    meta = next(f.metadata for f in fields(recipe.config) if f.name == "metrics")
+    return recipe.family.name in meta["families"]

@@ -6,12 +6,17 @@ import shutil
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from .alarms import WORDS, alarms_in
+
 SHOWN = (
     ("loss_d", "D loss {:.3f}"),
     ("loss_g", "G loss {:.3f}"),
     ("accuracy_d", "D right {:.0%}"),
+    ("psnr", "PSNR {:.1f} dB"),
     ("images_per_second", "{:.0f} pictures/s"),
     ("diversity", "variety {:.0%}"),
+    ("kid", "KID {:.4f}"),
+    ("coverage", "coverage {:.0%}"),
     ("epsilon", "epsilon {:.2f}"),
 )
 
@@ -30,6 +35,8 @@ class ProgressView:
         self._stream = stream
         self._terminal = terminal
         self._figures = ""
+        self._told: set[str] = set()
+        """Alarms that were told and are still on."""
         self._open = False
         self._decoded = -1
 
@@ -51,6 +58,13 @@ class ProgressView:
         elif done == total:
             self.line(f"read {total} pictures")
 
+    def counting(self, done: int, total: int, things: str) -> None:
+        """How many of a number of things are done: a bar on a terminal, elsewhere a line every tenth of them."""
+        if self._terminal:
+            self._bar(done / max(1, total), f"{done}/{total} {things}")
+        elif done == total or done % max(1, total // 10) == 0:
+            self.line(f"{done}/{total} {things}")
+
     def progress(self, share: float, images_seen: int, seconds: float) -> None:
         """Redraw the bar (nothing without a terminal)."""
         if self._terminal:
@@ -62,6 +76,9 @@ class ProgressView:
         """Figures of a tick."""
         shown = ", ".join(text.format(values[name]) for name, text in SHOWN if name in values)
         self._figures = ", " + shown
+        for name in alarms_in(values).keys() - self._told:
+            self.line(f"Careful: {WORDS[name]}")
+        self._told = set(alarms_in(values))
         if not self._terminal:
             self.line(f"{share:4.0%}  {images_seen} pictures seen in {clock(seconds)}, {shown}")
 

@@ -198,6 +198,10 @@ class Snapshots:
         draw_curves(run.folder.read_stats(), run.folder.path / CURVES)
         return path, ""
 
+    def close(self) -> list[str]:
+        """The run is over: the monitors' last words, for the log."""
+        return [told for monitor in self._monitors if self._writes and (told := monitor.on_end(self._run))]
+
     def _values(self) -> dict[str, Any]:
         run = self._run
         return {
@@ -229,6 +233,7 @@ class Snapshots:
             "loss": config.loss,
             "seed": config.seed,
             "metrics": dict(latest),
+            "measured": {monitor.name: told for monitor in self._monitors if (told := monitor.describe())},
             "versions": versions(),
             **run.learner.card(),
         }
