@@ -36,7 +36,7 @@ class Meter:
                 :data:`CHECK_EVERY_ON_GPU` steps late, since asking would stall it; snapshots check again.)
         """
         names = tuple(figures)
-        values = torch.stack([figures[name].float() for name in names])
+        values = torch.stack([figures[name].float().to(self._device) for name in names])
         before, count = self._sums.get(names, (None, 0))
         values = values if before is None else before + values
         self._sums[names] = (values, count + 1)
