@@ -17,6 +17,7 @@ from django.db import OperationalError
 from shopgen_django.catalogues.registry import get_catalogue
 from shopgen_django.exceptions import InvalidParameters
 from shopgen_django.ml.errors import Diverged
+from shopgen_django.ml.families import MODULES, get_family
 from shopgen_django.ml.sample import load_generator
 from shopgen_django.models import MetricPoint, ModelVersion, TrainingRun
 from shopgen_django.models.choices import RunState
@@ -95,6 +96,21 @@ def test_one_category_makes_a_model_for_that_category(shop: list[Product], train
     assert version.category == "hats"
     assert load_generator(version.folder).categories == ()
     assert TrainingRun.objects.get().photos == 4
+
+
+def test_every_family_ends_as_a_version_of_its_purpose(
+    train: Callable[..., str], tmp_path: Path, settings: Any
+) -> None:
+    """One command for all; a denoiser that is activated leaves the active generator where it is."""
+    source = str(make_folder(tmp_path / "photos"))
+    for architecture in MODULES:
+        output = str(tmp_path / architecture)
+        train(name=architecture, source=source, output=output, architecture=architecture, activate=True)
+    active = {version.purpose: version.name for version in ModelVersion.objects.filter(is_active=True)}
+    generators = [name for name in MODULES if get_family(name).purpose == "generate"]
+    assert active == {"generate": generators[-1], "denoise": "denoiser"}
+    assert ModelVersion.objects.count() == len(MODULES)
+    assert all(run.latest_sample for run in TrainingRun.objects.all())
 
 
 def test_a_folder_needs_no_catalogue(train: Callable[..., str], tmp_path: Path, settings: Any) -> None:
