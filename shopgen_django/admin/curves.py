@@ -18,6 +18,8 @@ PANELS: tuple[tuple[Promise, tuple[tuple[str, Promise], ...]], ...] = (
     (_("Losses"), (("loss_d", _("discriminator")), ("loss_g", _("generator")))),
     (_("Right answers of the discriminator"), (("accuracy_d", _("share")),)),
     (_("Variety of the samples"), (("diversity", _("share")),)),
+    (_("Distance to the photos (KID, 0 is best)"), (("kid", _("KID")),)),
+    (_("Share of the photos covered"), (("coverage", _("share")),)),
     (_("Pictures per second"), (("images_per_second", _("pictures/s")),)),
 )
 

@@ -37,3 +37,24 @@ def sheet_response(folder: str, named: str = "") -> HttpResponse:
     except OSError as error:
         raise Http404 from error
     return picture_response(content, content_type="image/png", seconds=60)
+
+
+def report_path(folder: str) -> Path | None:
+    """The report of an evaluation in a model's folder; None when there is none here."""
+    path = Path(folder) / "report.html" if folder else None
+    return path if path is not None and path.is_file() else None
+
+
+def report_response(folder: str) -> HttpResponse:
+    """The report, shown without any right of this site: it can run nothing and load nothing. Raises Http404."""
+    path = report_path(folder)
+    if path is None or path.stat().st_size > MAX_BYTES:
+        raise Http404
+    try:
+        answer = HttpResponse(path.read_bytes(), content_type="text/html; charset=utf-8")
+    except OSError as error:
+        raise Http404 from error
+    answer["Content-Security-Policy"] = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    answer["X-Content-Type-Options"] = "nosniff"
+    answer["Cache-Control"] = "private, no-cache"
+    return answer

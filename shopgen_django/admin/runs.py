@@ -19,6 +19,7 @@ from django.utils.translation import gettext_lazy
 
 from shopgen_django.models import MetricPoint, RunState, TrainingRun
 
+from .alarms import alarms
 from .base import ReadOnlyAdmin
 from .curves import panels
 from .display import badge, duration
@@ -101,6 +102,8 @@ _FIGURES: tuple[tuple[str, Any, str], ...] = (
     ("images_per_second", gettext_lazy("pictures/s"), "{:.0f}"),
     ("accuracy_d", gettext_lazy("discriminator right"), "{:.0%}"),
     ("diversity", gettext_lazy("variety"), "{:.0%}"),
+    ("kid", gettext_lazy("distance to the photos (KID)"), "{:.4f}"),
+    ("coverage", gettext_lazy("photos covered"), "{:.0%}"),
 )
 
 
@@ -156,4 +159,5 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
         "resume": resume_command(run),
         "active": run.state == RunState.RUNNING,
         "versions": list(run.versions.all()),
+        "alarms": alarms(run.latest or {}),
     }

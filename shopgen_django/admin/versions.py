@@ -8,9 +8,10 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -20,8 +21,9 @@ from shopgen_django.models import ModelVersion
 from shopgen_django.services.models import activate_version
 
 from .base import ReadOnlyAdmin
+from .comparing import MOST_COMPARED, comparison, evaluation_facts
 from .display import badge
-from .folders import latest_sheet, sheet_response
+from .folders import latest_sheet, report_path, report_response, sheet_response
 
 
 @admin.register(ModelVersion)
@@ -34,7 +36,7 @@ class ModelVersionAdmin(ReadOnlyAdmin):
     search_fields = ["name", "category"]
     ordering = ["-created_at", "-id"]
     sortable_by = ["created_at", "label"]
-    actions = ["activate"]
+    actions = ["activate", "compare"]
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.may(request, "view_modelversion") or self.may(request, "activate_modelversion")
@@ -62,6 +64,16 @@ class ModelVersionAdmin(ReadOnlyAdmin):
             return None
         return self._ask(request, chosen[0])
 
+    @admin.action(permissions=["view"], description=gettext_lazy("Compare side by side"))
+    def compare(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        keys = [str(key) for key in queryset.values_list("pk", flat=True)[: MOST_COMPARED + 1]]
+        if not 2 <= len(keys) <= MOST_COMPARED:
+            messages.warning(request, _("Choose two to %(most)d versions.") % {"most": MOST_COMPARED})
+            return None
+        return HttpResponseRedirect(
+            reverse("admin:shopgen_modelversion_compare") + "?" + urlencode({"version": keys}, doseq=True)
+        )
+
     def _ask(self, request: HttpRequest, version: ModelVersion) -> HttpResponse:
         slot = ModelVersion.objects.filter(purpose=version.purpose, category=version.category, is_active=True)
         context = self.page_context(
@@ -75,7 +87,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         version = kwargs.get("obj")
         if version is not None:
             context.update(
-                version=version, sample_url=sample_url(version),
+                version=version, sample_url=sample_url(version), evaluation=evaluation_facts(version),
+                report_url=report_url(version),
                 metrics=[row for row in metric_rows(version) if row[0] in _TELLING],
                 other_metrics=[row for row in metric_rows(version) if row[0] not in _TELLING],
                 may_activate=self.has_activate_permission(request) and not version.is_active,
@@ -89,6 +102,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return [
             ("<uuid:pk>/samples/", self.samples_view, "modelversion_samples"),
             ("<uuid:pk>/activate/", self.activate_view, "modelversion_activate"),
+            ("<uuid:pk>/report/", self.report_view, "modelversion_report"),
+            ("compare/", self.compare_view, "modelversion_compare"),
         ]
 
     def samples_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
@@ -98,6 +113,20 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         if version is None:
             raise Http404
         return sheet_response(version.folder)
+
+    def report_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """The report that ``evaluate_model`` wrote into the version's folder."""
+        version = ModelVersion.objects.filter(pk=pk).first() if self.has_view_permission(request) else None
+        if version is None:
+            raise Http404
+        return report_response(version.folder)
+
+    def compare_view(self, request: HttpRequest) -> HttpResponse:
+        """Versions beside each other: samples always, figures where they may be compared."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = self.page_context(request, _("Versions side by side"), **comparison(request.GET.getlist("version")))
+        return TemplateResponse(request, "shopgen_django/admin/compare.html", context)
 
     def activate_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """Ask (POST), then activate (POST with ``confirm``)."""
@@ -129,6 +158,8 @@ def metric_rows(version: ModelVersion) -> list[tuple[str, str]]:
     names = {name: place for place, name in enumerate(_TELLING)}
     found = sorted((version.metrics or {}).items(), key=lambda item: (names.get(item[0], len(names)), item[0]))
     for name, value in found:
+        if isinstance(value, dict | list):
+            continue  # the evaluation has its own place
         number = isinstance(value, int | float) and not isinstance(value, bool)
         rows.append((name, _number(value) if number else str(value)[:80]))
     return rows
@@ -146,3 +177,8 @@ def sample_url(version: ModelVersion) -> str:
     return reverse("admin:shopgen_modelversion_samples", args=[version.pk]) + f"?of={int(sheet.stat().st_mtime)}"
 
 
+def report_url(version: ModelVersion) -> str:
+    """Address of the version's report; "" when there is none that this machine can see."""
+    if report_path(version.folder) is None:
+        return ""
+    return reverse("admin:shopgen_modelversion_report", args=[version.pk])
