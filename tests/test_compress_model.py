@@ -67,7 +67,7 @@ def test_the_shops_model_becomes_a_smaller_version(teacher: ModelVersion, compre
     assert version.metrics["psnr_to_teacher"] > 15
     assert version.weights_bytes == (Path(version.folder) / "model.onnx").stat().st_size
     assert "Registered as shop model v2 (active, compressed from shop model v1)." in told
-    assert "distil, ONNX 8 bit" in told
+    assert "prune, ONNX 8 bit" in told
     # Training and compressing go on from what can be trained, not from the export that is in use.
     assert trainable_version(name="shop model") == teacher
     assert folder_to_begin_with(name="shop model") == Path(teacher.folder)

@@ -101,8 +101,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def compressed(trained: Path) -> Path:
     config = CompressConfig(
-        folder=str(trained), output=str(trained.parent / "small"), ratio=0.6, images=96, compared=24, threads=1
-    )
+        folder=str(trained), output=str(trained.parent / "small"), methods=("distil", "int8"), ratio=0.6, images=96,
+        compared=24, threads=1,
+    )  # fmt: skip
     assert running.compress(config).folder == trained.parent / "small"
     return trained.parent / "small"
 
@@ -265,7 +266,8 @@ def test_eight_bit_is_small_near_and_leaves_first_and_last_layer_in_floats(model
     in_8_bit = [producer.get(node.input[0]) == "DequantizeLinear" for node in layers]
     assert not in_8_bit[0]
     assert not in_8_bit[-1]
-    assert any(in_8_bit)
+    # onnxruntime has no transposed convolution in 8 bit: there only the weights are small.
+    assert any(in_8_bit) == any(node.op_type == "Conv" for node in layers[1:-1])
 
 
 # -- the whole -------------------------------------------------------------------------------------
@@ -388,7 +390,7 @@ def test_sampling_needs_no_torch(compressed: Path, tmp_path: Path) -> None:
         (["--method", "int8", "--runtime", "torch"], "--runtime torch"),
         (["--ratio", "1.5"], "between 0 and 1"),
         (["--method", "prune", "--width", "8"], "--width is for --method distil"),
-        (["--width", "64"], "not narrower"),
+        (["--method", "distil", "--width", "64"], "not narrower"),
         (["--minutes", "0"], "--minutes 0"),
         (["--compared", "3"], "--compared 3 is too small"),
         (["--photos", "/nowhere/at/all"], "is not a folder"),

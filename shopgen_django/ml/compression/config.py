@@ -11,13 +11,13 @@ from typing import Any
 from shopgen_django.ml.errors import ConfigError
 
 METHODS: dict[str, str] = {
-    "distil": "a narrower network with the teacher's proportions, trained to make the teacher's pictures",
-    "prune": "the least important channels cut out, then trained likewise",
+    "prune": "the least important channels cut out, then trained to make the teacher's pictures",
+    "distil": "a narrower network with the teacher's proportions, trained likewise",
     "int8": "8-bit convolutions; kept only where they are faster and close enough, both measured",
     "export": "ONNX only; the network stays as it is",
 }
 SMALLER = ("distil", "prune")
-DEFAULT_METHODS = ("distil", "int8")
+DEFAULT_METHODS = ("prune", "int8")
 RUNTIMES = ("onnx", "torch")
 DEFAULT_MINUTES = 3.0
 LEAST = {"width": 4, "images": 1, "batch_size": 1, "threads": 1, "compared": 16, "seed": 0}

@@ -106,6 +106,7 @@ class _Work:
         self.config, self.calls, self.teacher, self.folder = config, calls, teacher, folder
         self.remarks: list[str] = []
         self.learned: Distilled | None = None
+        self.extractor = default_extractor()
         # Read first: a wrong --photos should be told before minutes of learning.
         self.photos = real_pictures(Path(config.folder), config.photos, teacher.card)
 
@@ -224,7 +225,7 @@ class _Work:
         self.calls.say(f"comparing {count} pictures of each stage" + ("" if photos is None else " with photos as well"))
         measure(
             contestants, latents=latents.numpy(), labels=labels.numpy(), reference=reference,
-            photos=None if photos is None else _some(photos, 2 * count), extractor=default_extractor(),
+            photos=None if photos is None else _some(photos, 2 * count), extractor=self.extractor,
         )  # fmt: skip
 
     def _metrics(self, contestants: list[Contestant], precision: str) -> dict[str, float]:
@@ -276,7 +277,7 @@ class _Work:
             folder / REPORT,
             {
                 "format": 1, **about, "runtime": config.runtime, "config": asdict(config),
-                "learned": asdict(self.learned) if self.learned else None, "extractor": default_extractor().name,
+                "learned": asdict(self.learned) if self.learned else None, "extractor": self.extractor.name,
                 "compared": config.compared, "rows": about["compression"]["rows"], "remarks": self.remarks,
                 "machine": {"processor": platform.processor() or platform.machine(), "clock": "processor time"},
             },

@@ -112,11 +112,12 @@ def measure(
         photos: real pictures likewise, or None.
         extractor: judges likeness.
     """
-    seen = {"teacher": extractor(reference), "photos": None if photos is None else extractor(photos)}
+    see = extractor.features
+    seen = {"teacher": see(reference), "photos": None if photos is None else see(photos)}
     for contestant in contestants:
         parts = [contestant.draw(latents[at : at + 16], labels[at : at + 16]) for at in range(0, len(latents), 16)]
         contestant.made = np.concatenate(parts)
-        row, features = contestant.row, extractor(to_bytes(contestant.made))
+        row, features = contestant.row, see(to_bytes(contestant.made))
         if contestant is not contestants[0]:
             row.psnr = round(psnr(contestant.made, contestants[0].made), 2)
         row.kid_teacher, row.coverage_teacher = _likeness(seen["teacher"], features)
