@@ -97,9 +97,11 @@ class VaeLearner(Learner):
             codes = mean + (0.5 * log_variance).exp() * normal(part.rng, *mean.shape).to(self._device)
             drawn = self.generator.decoder(codes, labels).float()
         nats = self.likelihood(drawn, real).mean()
-        kl = gaussian_kl(mean, log_variance).mean(dim=0)
-        # Free bits (Kingma et al. 2016): up to this much a number costs nothing, so that it may come into use.
-        charged = kl.clamp_min(self.free_bits).sum()
+        kl = gaussian_kl(mean, log_variance)
+        # Free bits (Kingma et al. 2016): up to this much a number costs nothing, so that it may come into use. Here for
+        # each photo by itself, so that a batch in parts or over several processes gives the gradient of the whole.
+        charged = kl.clamp_min(self.free_bits).sum(dim=1).mean()
+        kl = kl.mean(dim=0)
         pixels = real[0].numel()
         loss = (nats + self.weight_of_kl(part.images_seen) * charged) / pixels
         figures = {"loss_g": loss.detach()}
