@@ -92,6 +92,7 @@ def test_a_private_run_and_what_lies_where(source: Path, tmp_path: Path) -> None
     assert "12 products are far too few" in "\n".join(notes)
     card = load_generator(tmp_path / "run").card
     assert card["privacy"]["unit"] == "product"
+    assert card["metrics"] == {"epsilon": card["privacy"]["epsilon"]}
     assert (card["privacy"]["units"], card["photos"]) == (12, 24)
     assert 0 < card["privacy"]["epsilon"] <= 8.0
     assert infos[0].dataset["digest"] != manifest["digest"]
