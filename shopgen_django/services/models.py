@@ -39,8 +39,12 @@ def register_version(
     """Record a trainer's output folder as the next version of ``name``.
 
     What its description says about its purpose goes before ``purpose``: a model that takes noise out never becomes
-    one that makes pictures. The weights are hashed now and checked before every load. Raises InvalidParameters when the folder holds no model
-    or a text is too long; with ``activate`` also what :func:`activate_version` raises.
+    one that makes pictures. The weights are hashed now and checked before every load; a model exported to ONNX gets the
+    engine that runs it. Raises InvalidParameters when the folder holds no model or a text is too long; with
+    ``activate`` also what :func:`activate_version` raises.
+
+    Args:
+        teacher: the version that this one was compressed from.
     """
     folder = Path(folder).resolve()
     description = folder / DESCRIPTION
