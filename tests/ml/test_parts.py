@@ -29,6 +29,8 @@ GAMES: list[dict[str, Any]] = [
     {"architecture": "modern", "loss": "rp", "gamma": 3.0, "warm_images": 8},
     {"architecture": "modern", "loss": "wgan-gp", "warm_images": 0, "n_critic": 1},
     {"architecture": "modern", "loss": "hinge", "gamma": 0.0, "warm_images": 0},
+    {"architecture": "vae", "loss": "elbo", "free_bits": 0.05, "kl_warmup": 30},
+    {"architecture": "denoiser", "loss": "charbonnier", "adversarial": 0.01},
 ]
 
 Gradients = dict[str, torch.Tensor]
@@ -52,9 +54,8 @@ def _recipe(source: Path, folder: Path, values: dict[str, Any]) -> tuple[Recipe,
 
 
 def _gradients(recipe: Recipe, pictures: Pictures, processes: Processes, micro: int) -> tuple[Gradients, Figures]:
-    """Gradients of both players and the figures of one process' part of step 2, which moves nothing."""
+    """Gradients of all players and the figures of one process' part of step 2, which moves nothing."""
     learner = make_learner(recipe, pictures)
-    assert isinstance(learner, AdversarialLearner)
     learner.micro_batch = micro
     found: Gradients = {}
 

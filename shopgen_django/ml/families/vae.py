@@ -28,8 +28,8 @@ from .base import Batch, DataFacts, Family, Figures, Generator, Learner
 from .modern import channel_plan, initialise
 from .vae_networks import Encoder, LatentEncoder, Likelihood, VaeGenerator, gaussian_kl, to_picture
 
-ACTIVE = 0.01
-"""A latent number is in use when its mean varies by more than this over photos (Burda et al. 2016)."""
+ACTIVE = 0.05
+"""Nats from which on a latent number counts as in use for a photo."""
 WIDTH_RATE = 10.0
 """How much faster the widths learn than the networks: each is a single number with far to go."""
 
@@ -101,7 +101,6 @@ class VaeLearner(Learner):
         # Free bits (Kingma et al. 2016): up to this much a number costs nothing, so that it may come into use. Here for
         # each photo by itself, so that a batch in parts or over several processes gives the gradient of the whole.
         charged = kl.clamp_min(self.free_bits).sum(dim=1).mean()
-        kl = kl.mean(dim=0)
         pixels = real[0].numel()
         loss = (nats + self.weight_of_kl(part.images_seen) * charged) / pixels
         figures = {"loss_g": loss.detach()}
@@ -113,10 +112,10 @@ class VaeLearner(Learner):
             error = (to_picture(drawn, self.generator.likelihood).clamp(-1.0, 1.0) - real).square()
             figures |= {
                 "reconstruction": nats.detach(),
-                "kl": kl.detach().sum(),
-                "elbo": -(nats + kl.sum()).detach(),
+                "kl": kl.sum(dim=1).mean(),
+                "elbo": -(nats + kl.sum(dim=1).mean()),
                 "psnr": (10.0 * torch.log10(4.0 / error.flatten(1).mean(dim=1).clamp_min(1e-8))).mean(),
-                "active": (mean.var(dim=0, correction=0) > ACTIVE).float().mean(),
+                "active": (kl > ACTIVE).float().mean(),
                 "width": self.likelihood.log_width.detach().exp(),
             }
         return loss, figures
