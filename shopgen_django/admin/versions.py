@@ -66,7 +66,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
 
     @admin.action(permissions=["view"], description=gettext_lazy("Compare side by side"))
     def compare(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        keys = [str(key) for key in queryset.values_list("pk", flat=True)[: MOST_COMPARED + 1]]
+        chosen = queryset.order_by("name", "version").values_list("pk", flat=True)
+        keys = [str(key) for key in chosen[: MOST_COMPARED + 1]]
         if not 2 <= len(keys) <= MOST_COMPARED:
             messages.warning(request, _("Choose two to %(most)d versions.") % {"most": MOST_COMPARED})
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ BETTER = LOWER_IS_BETTER | {"coverage", "recall", "precision", "accuracy_made", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComparedVersion:
-    """A version in a comparison. ``evaluation`` is None when there is none, or when it isn't like the first one's."""
+    """A version in a comparison. ``evaluation`` is None when there is none, or when it isn't like the others'."""
 
     version: ModelVersion
     evaluation: dict[str, Any] | None
@@ -67,8 +68,11 @@ def evaluation_of(version: ModelVersion) -> dict[str, Any] | None:
 
 
 def compare_versions(versions: Sequence[ModelVersion]) -> list[ComparedVersion]:
-    """Lay versions beside the first one evaluated: figures only where extractor and real pictures are alike."""
-    first = next((found for version in versions if (found := evaluation_of(version)) is not None), None)
+    """Lay versions beside each other: figures only where extractor and real pictures are those that most have."""
+    known = [found for version in versions if (found := evaluation_of(version)) is not None]
+    alike = Counter((found["extractor"].get("id"), found["reference"].get("digest")) for found in known)
+    first = max(known, key=lambda found: alike[found["extractor"].get("id"), found["reference"].get("digest")],
+                default=None)  # fmt: skip
     compared = []
     for version in versions:
         found, why_not = evaluation_of(version), ""
