@@ -28,7 +28,7 @@ WORDS: dict[str, Promise] = {
 
 def alarms(values: Mapping[str, Any]) -> list[Promise | str]:
     """Sentences about the alarms that a tick's figures hold, and about those that were mended."""
-    told = [
+    told: list[Promise | str] = [
         format_lazy(_("{what} (since {seen} pictures)"), what=WORDS[name], seen=f"{seen:,}")
         for name, seen in alarms_in(values).items()
     ]

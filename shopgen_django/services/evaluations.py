@@ -19,7 +19,7 @@ from shopgen_django.models import ModelVersion
 
 from .figures import finite
 
-KEY = "evaluation"
+KEY, RESTORING = "evaluation", "restoring"
 COMPARED = ("kid", "fid", "coverage", "recall", "precision", "density", "variety", "memory_ratio", "double_pairs",
             "accuracy_made", "accuracy_reverse")  # fmt: skip
 LOWER_IS_BETTER = frozenset({"kid", "fid", "double_pairs"})
@@ -51,11 +51,15 @@ def find_version(text: str) -> ModelVersion | None:
 
 def record_evaluation(*, version: ModelVersion, values: Mapping[str, Any]) -> ModelVersion:
     """Keep the figures of ``evaluation.json`` on the version's row, with all that they are only comparable within."""
+    restorer = values.get("kind") == "restorer"  # its figures are no distances: kept whole, under another name
+    kept = dict(values) if restorer else summary_of(values)
     with transaction.atomic():
         row = ModelVersion.objects.select_for_update().get(pk=version.pk)
         row.metrics = {
             **(row.metrics or {}),
-            KEY: finite({**summary_of(values), "evaluated_at": timezone.now().isoformat(timespec="seconds")}),
+            RESTORING if restorer else KEY: finite(
+                {**kept, "evaluated_at": timezone.now().isoformat(timespec="seconds")}
+            ),
         }
         row.save(update_fields=["metrics"])
     return row
@@ -92,11 +96,11 @@ def compare_versions(versions: Sequence[ModelVersion]) -> list[ComparedVersion]:
 
 
 def best_of(compared: Sequence[ComparedVersion], name: str) -> float | None:
-    """The best value of a figure among those compared; None with fewer than two, or where neither way is better."""
+    """The best value of a figure among those compared; None where they are alike or neither way is better."""
     values = [
         float(item.evaluation[name]) for item in compared
         if item.evaluation is not None and isinstance(item.evaluation.get(name), int | float)
     ]  # fmt: skip
-    if len(values) < 2 or name not in BETTER:
+    if len(set(values)) < 2 or name not in BETTER:
         return None
     return min(values) if name in LOWER_IS_BETTER else max(values)

@@ -127,6 +127,19 @@ def test_a_private_model_is_not_measured_by_accident(
     assert not (private / "evaluation.json").exists()
 
 
+def test_a_denoiser_is_judged_by_what_it_restores(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny(photos, tmp_path / "clean", architecture="denoiser", warm_images=None, latent=None, images_seen=16))
+    assert command.main([str(tmp_path / "clean"), "--count", "4", "--threads", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "noisy dB" in said and "trained on" in said
+    values = json.loads((tmp_path / "clean" / "evaluation.json").read_text())
+    assert [level["sigma"] for level in values["levels"]] == [0.0, 15.0, 25.0, 50.0]
+    assert (values["kind"], values["reference"]["count"], values["reference"]["held_out"]) == ("restorer", 4, False)
+    assert 20.0 < values["levels"][2]["noisy_psnr"] < 24.0
+
+
 def test_a_folder_whose_pictures_are_damaged_is_not_compared_with(model: Path, tmp_path: Path) -> None:
     import shutil
 

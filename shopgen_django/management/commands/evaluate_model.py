@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,17 @@ class Command(BaseCommand):
         from shopgen_django.ml.train import set_thread_policy
 
         set_thread_policy()
-        from shopgen_django.ml.evaluate import run
+        from shopgen_django.ml.evaluate import Request, run
 
         require_tables()
         folder, version = self._folder(model)
-        names = ("source", "count", "seed", "extractor", "device", "threads", "output", "against", "unsafe_metrics")
-        chosen = {name: options[name] for name in names}
+        chosen = {f.name: options[f.name] for f in fields(Request) if f.name != "folder"}
+        request = Request(folder=folder, **chosen)
         try:
-            run(folder, **chosen, say=self.stdout.write)
+            run(request, self.stdout.write)
         except (MLError, OSError) as error:
             raise CommandError(str(error)) from error
-        values = files.read_json((Path(options["output"]) if options["output"] else folder) / EVALUATION)
+        values = files.read_json(request.target / EVALUATION)
         for row in [version] if version is not None else self._registered(folder, values):
             record_evaluation(version=row, values=values)
             self.stdout.write(f"Kept on {row}.")

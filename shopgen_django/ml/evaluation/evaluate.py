@@ -46,7 +46,7 @@ MOST_ON_LADDER = 500
 NEIGHBOURS = 5
 CLOSEST = 8
 DOUBLES_AMONG = 1_000
-Say = Callable[[str], None]
+Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +130,32 @@ def refuse_private(folder: Path) -> None:
             "something about them and are outside of the promise. If you compare with pictures that are public "
             "(--source), or will keep the figures to yourself, add --unsafe-metrics."
         )
+
+
+def purpose_of(folder: Path) -> str:
+    """What a folder's model is for; pictures that something made count as a generator's."""
+    return str(files.read_json(folder / CARD).get("purpose", "generate")) if is_model(folder) else "generate"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CleanPictures:
+    """Pictures for a denoiser to restore; ``held_out``: it was not trained on them, as far as can be known."""
+
+    images: NDArray[np.uint8]
+    digest: str
+    held_out: bool
+
+
+def clean_pictures(folder: Path, source: str | Path | None, *, count: int) -> CleanPictures:
+    """Up to ``count`` pictures, evenly chosen: of ``source``, else those held out, else the training photos."""
+    trained = _trained(folder)
+    pictures = _real(folder, source, trained, files.read_json(folder / CARD))
+    held = source is None and len(pictures.held_out) >= FEWEST
+    among = pictures.held_out if held else np.arange(len(pictures.images))
+    some = among[_spread(len(among), min(count, len(among)))]
+    return CleanPictures(
+        images=np.ascontiguousarray(pictures.images[some]), digest=pictures.digest, held_out=held or source is not None
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
