@@ -2,7 +2,8 @@
 
     python -m benchmarks.privacy [--images N] [--epsilons 10 1] [--seeds 1] [--folder DIR] [--samples N]
 
-Half of the pictures, each chosen by a coin, are trained on; the others are outsiders. For no privacy and each epsilon:
+A third of the pictures trains a shadow. Of the others half, each chosen by a coin, are trained on; the rest are
+outsiders. For no privacy and each epsilon:
 
 * utility: a small classifier is taught on samples alone and asked about real outsiders (Acc; 10 % is guessing), and on
   the real members for comparison; KID and coverage on the features that ship;
@@ -37,14 +38,18 @@ SET = Path(__file__).resolve().parents[1] / "tests" / "data" / "fashion_mnist_90
 Bytes = NDArray[np.uint8]
 
 
-def split(folder: Path) -> tuple[Path, Path]:
-    """Members and outsiders, a coin for each picture."""
+def split(folder: Path) -> tuple[Path, Path, Path]:
+    """Members and outsiders, a coin for each picture; and third pictures."""
     with np.load(SET) as archive:
         images, labels = archive["images"], archive["labels"]
-    inside = np.random.default_rng(0).random(len(images)) < 0.5
-    np.savez(folder / "members.npz", images=images[inside], labels=labels[inside])
-    np.savez(folder / "outsiders.npz", images=images[~inside], labels=labels[~inside])
-    return folder / "members.npz", folder / "outsiders.npz"
+    rng = np.random.default_rng(0)
+    third = rng.permutation(len(images)) < len(images) // 3
+    inside = rng.random(len(images)) < 0.5
+    paths = []
+    for name, chosen in (("members", inside & ~third), ("outsiders", ~inside & ~third), ("third", third)):
+        paths.append(folder / f"{name}.npz")
+        np.savez(paths[-1], images=images[chosen], labels=labels[chosen])
+    return paths[0], paths[1], paths[2]
 
 
 class Classifier(nn.Module):
@@ -142,7 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="privacy-"))
     folder.mkdir(parents=True, exist_ok=True)
-    members, outsiders = split(folder)
+    members, outsiders, third = split(folder)
     with np.load(members) as archive:
         names = sorted({str(v) for v in archive["labels"].tolist()})
         images = archive["images"].reshape(-1, 28, 28)
@@ -159,7 +164,7 @@ def main() -> None:
     for seed in range(options.seeds):
         shadow = folder / f"shadow-{seed}"
         wishes: list[tuple[str, Path, dict[str, Any]]] = [
-            ("shadow", outsiders, {}), ("open", members, {}),
+            ("shadow", third, {}), ("open", members, {}),
             *((f"epsilon {e:g}", members, {"dp_epsilon": e}) for e in options.epsilons),
         ]  # fmt: skip
         for name, source, extra in wishes:

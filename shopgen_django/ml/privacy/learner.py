@@ -175,7 +175,7 @@ class PrivateLearner(Learner):
                 "steps": self.ledger.steps,
                 "accountant": "prv",
                 "unsafe_metrics": self._look,
-            }
+            },
         }
 
     def before_step(self, step: int, images_seen: int) -> None:

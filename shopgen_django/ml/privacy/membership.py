@@ -5,7 +5,8 @@ the run knows:
 
 * ``judged``: the discriminator's logit (the attacker has the whole state; with the loss ``ns`` this is the threshold
   on the loss of Yeom et al. 2018);
-* ``compared``: the same minus the logit of a shadow run that was trained on the others (difficulty taken out);
+* ``compared``: the same minus the logit of a shadow run that was trained on third pictures (difficulty taken out). A
+  shadow that has seen the outsiders or the members would itself give the answer away, and is refused;
 * ``near``: minus the distance to the nearest of many samples (the attacker has the generator only).
 
 What epsilon promises about any attack whatever: its advantage, the largest difference of hit rate and false-alarm rate,
@@ -214,8 +215,14 @@ def _labelled(images: NDArray[np.uint8], manifest: dict[str, Any], card: dict[st
 
 
 def attack(run: Path, outsiders: Pictures, *, shadow: Path | None = None, samples: int = 1_000) -> dict[str, Finding]:
-    """All attacks on a run, by name."""
+    """All attacks on a run, by name.
+
+    Raises:
+        CheckpointError: a folder lacks what is needed, or the shadow was trained on some of the pictures asked about.
+    """
     members = members_of(run)
+    if shadow is not None:
+        _refuse_knowing(shadow, members, outsiders)
     delta = float(files.read_json(run / CARD).get("privacy", {}).get("delta", 0.0))
     of_members, of_others = judged(run, members), judged(run, outsiders)
     scores = {"judged": (of_members, of_others)}
@@ -223,6 +230,17 @@ def attack(run: Path, outsiders: Pictures, *, shadow: Path | None = None, sample
         scores["compared"] = (of_members - judged(shadow, members), of_others - judged(shadow, outsiders))
     scores["near"] = (near(run, members, samples=samples), near(run, outsiders, samples=samples))
     return {name: judge(inside, outside, delta=delta) for name, (inside, outside) in scores.items()}
+
+
+def _refuse_knowing(shadow: Path, *asked: Pictures) -> None:
+    seen = {files.sha256_bytes(image.tobytes()) for image in members_of(shadow).images}
+    for pictures in asked:
+        known = sum(files.sha256_bytes(image.tobytes()) in seen for image in pictures.images)
+        if known:
+            raise CheckpointError(
+                f"The shadow {shadow} was trained on {known} of the pictures that it is asked about, so it knows the "
+                "answer. Train it on third pictures of the same kind."
+            )
 
 
 def report(run: Path, findings: dict[str, Finding]) -> list[str]:
@@ -252,7 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--outsiders", metavar="DIR", required=True, help="pictures of the same kind that were not trained on"
     )
-    parser.add_argument("--shadow", metavar="RUN", type=Path, help="a run of the same kind, trained on the outsiders")
+    parser.add_argument("--shadow", metavar="RUN", type=Path, help="a run of the same kind, trained on third pictures")
     parser.add_argument("--samples", type=int, default=1_000, metavar="N", help="samples drawn (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:

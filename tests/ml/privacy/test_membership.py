@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from shopgen_django.ml import loop
+from shopgen_django.ml.errors import CheckpointError
 from shopgen_django.ml.privacy.membership import (
     attack,
     judge,
@@ -56,34 +57,37 @@ def test_the_bound_on_any_attack() -> None:
 
 
 @pytest.fixture(scope="module")
-def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Noise pictures, which one can know by heart and by nothing else: 48 to train on, 48 others."""
+def sets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """Noise pictures, which one can know by heart and by nothing else: 48 to train on, 48 others, and 48 more."""
     folder = tmp_path_factory.mktemp("membership")
     rng = np.random.default_rng(1)
-    for name in ("inside", "outside"):
+    for name in ("inside", "outside", "third"):
         np.savez(folder / f"{name}.npz", images=rng.integers(0, 256, (48, 16, 16), dtype=np.uint8))
-    return folder / "inside.npz", folder / "outside.npz"
+    return folder / "inside.npz", folder / "outside.npz", folder / "third.npz"
 
 
 def _run(source: Path, output: Path, **values: Any) -> Path:
     settings = {"channels": 1, "width": 16, "batch_size": 12, "loss": "ns", "warm_images": None, "lr": 3e-3, **values}
-    loop.train(tiny(source, output, images_seen=2_160, **settings))
+    loop.train(tiny(source, output, **{"images_seen": 2_160, **settings}))
     return output
 
 
 def test_an_open_run_is_found_out_and_a_private_one_keeps_its_promise(
-    sets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    sets: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inside, outside = sets
+    inside, outside, third = sets
     open_run = _run(inside, tmp_path / "open", gamma=0.0, warm_images=0, augment="off")
     # The discriminator of the open run has learnt its pictures by heart: the attack works.
     found = attack(open_run, outsiders_for(open_run, str(outside)), samples=20)
     assert found["judged"].auc > 0.85
     assert found["judged"].least_epsilon > 1.0  # more than the private run below promises
     private = _run(inside, tmp_path / "private", dp_epsilon=1.0)
-    kept = attack(private, outsiders_for(private, str(outside)), shadow=open_run, samples=20)
+    with pytest.raises(CheckpointError, match="trained on 48 of the pictures"):
+        attack(private, outsiders_for(private, str(outside)), shadow=open_run)
+    shadow = _run(third, tmp_path / "shadow", gamma=0.0, warm_images=0, augment="off", images_seen=240)
+    kept = attack(private, outsiders_for(private, str(outside)), shadow=shadow, samples=20)
     assert kept.keys() == {"judged", "compared", "near"}
-    for finding in (kept["judged"], kept["near"]):
+    for finding in kept.values():
         assert finding.advantage <= most_advantage(1.0, 1e-5)
         assert finding.least_epsilon <= 1.0
     assert kept["judged"].auc < 0.7
