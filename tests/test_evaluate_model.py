@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,33 @@ def test_what_is_unknown_is_told(model: Path) -> None:
         run("skirts")
     with pytest.raises(CommandError, match="pickle"):
         run("dresses", extractor="net.pt")
+
+
+def test_a_run_that_serves_its_best_state_registers_that_state_s_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planted: every snapshot but the first is measured as much worse."""
+    from shopgen_django.ml import judge as judging
+
+    measure = judging.Judge._measure
+
+    def planted(self: Any, run: Any) -> Any:
+        figures, seen = measure(self, run)
+        kid = 0.1 if run.images_seen <= 16 else 0.15
+        return {**figures, "kid": kid}, replace(seen, kid=kid, kid_error=0.001, memory=1.0, coverage=0.5, variety=1.0)
+
+    monkeypatch.setattr(judging.Judge, "_measure", planted)
+    monkeypatch.setattr(judging, "SHARE", 1e9)
+    monkeypatch.setattr(judging, "MADE", 16)
+    config = tiny(make_folder(tmp_path / "photos", 64), tmp_path / "run", images_seen=48, batch_size=16)
+    options = {name: getattr(config, name) for name in ("source", "output", "size", "width", "latent", "batch_size")}
+    out = io.StringIO()
+    call_command(
+        "train_gan", name="best", **options, images_seen=48, warm_images=0, init="scratch", threads=1, device="cpu",
+        snapshot_seconds=0.0, tick_seconds=0.0, stdout=out,
+    )  # fmt: skip
+    assert "The model of 16 pictures (KID 0.1000) is kept instead of the last one, of 48" in out.getvalue()
+    version = ModelVersion.objects.get(name="best")
+    assert version.metrics["kid"] == 0.1
+    assert version.config["images_seen"] == 16
+    assert version.config["measured"]["judge"]["extractor"].startswith("shopgen-features@")

@@ -115,7 +115,7 @@ class Command(BaseCommand):
             category=category,
             run=run,
             activate=options["activate"] and not stopped,
-            metrics=result.latest,
+            metrics=_figures_of(result),
         )
         state = "active" if version.is_active else "not active"
         view.line(f"Registered as {version} ({state}{f', for {category}' if category else ''}).")
@@ -198,6 +198,17 @@ def _summary(result: TrainResult) -> str:
     from shopgen_django.ml.train import summary
 
     return summary(result)
+
+
+def _figures_of(result: TrainResult) -> dict[str, Any]:
+    """The figures of the model that is served, which need not be the run's last one."""
+    from shopgen_django.ml.files import read_json
+    from shopgen_django.ml.folder import CARD
+
+    card = read_json(result.folder / CARD)
+    if int(card["images_seen"]) == result.images_seen:
+        return result.latest
+    return dict(card["metrics"])
 
 
 def _folder_name(name: str) -> str:
