@@ -121,7 +121,7 @@ class TrainConfig(PrivacyOptions):
         kind=str,
         metavar="NAME",
         help="what to begin with: base (the generator of clothes that ships), scratch, or an earlier model (its "
-        "folder; with manage.py also its name); auto: base when it knows the categories of most photos",
+        "folder; with manage.py also its name); auto: base up to 2,000 photos, or when it knows their categories",
     )
     balance: str = option(
         "auto",

@@ -1,4 +1,4 @@
-"""The generator that ships: whole, small, described; taken by itself by shops of clothes and by no others."""
+"""The generator that ships: whole, small, described; who gets it without asking."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import pytest
 from shopgen_django.ml import files
 from shopgen_django.ml.config import TrainConfig
 from shopgen_django.ml.data import open_source
+from shopgen_django.ml.families.base import DataFacts
+from shopgen_django.ml.loop import train
 from shopgen_django.ml.recipe import make_recipe
 from shopgen_django.ml.sample import load_generator
-from shopgen_django.ml.transfer import BASE_FOLDER, COMPANIONS, read_origin
+from shopgen_django.ml.transfer import BASE_FOLDER, COMPANIONS, read_origin, settle
 
 ROOT = Path(__file__).resolve().parents[2]
 LISTS = ROOT / "training" / "base_generator"
@@ -55,8 +57,8 @@ def test_it_never_saw_a_photo_that_we_measure_with() -> None:
     [
         (("Dresses", "T-Shirts", "Trainers"), {}, "base"),
         (("Women > Dresses", "Leather shoes", "连衣裙"), {}, "base"),
-        (("Banana", "Milk", "Bread"), {}, "scratch"),
-        (("Sofa", "Dress", "Lamp"), {}, "scratch"),
+        (("Banana", "Milk", "Bread"), {}, "base"),
+        ((), {}, "base"),
         (("Dress", "Hat"), {"init": "scratch"}, "scratch"),
         (("Dress", "Hat"), {"size": 32}, "scratch"),
         (("Dress", "Hat"), {"channels": 4}, "scratch"),
@@ -70,12 +72,38 @@ def test_it_never_saw_a_photo_that_we_measure_with() -> None:
 def test_who_gets_it_without_asking(
     tmp_path: Path, names: tuple[str, ...], options: dict[str, object], wanted: str
 ) -> None:
-    labels = np.array([names[index % len(names)] for index in range(12)])
     path = tmp_path / "photos.npz"
-    np.savez(path, images=np.zeros((12, 16, 16, 3), np.uint8), labels=labels)
+    labels = {"labels": np.array([names[index % len(names)] for index in range(12)])} if names else {}
+    np.savez(path, images=np.zeros((12, 16, 16, 3), np.uint8), **labels)
     values: dict[str, object] = {"source": str(path), "output": str(tmp_path / "o"), "size": 64, **options}
     config = TrainConfig(**values)  # type: ignore[arg-type]
     settled = make_recipe(config, open_source(config)).config
     assert settled.init == wanted
     if wanted == "base":
         assert (settled.width, settled.latent) == (16, 64)
+
+
+@pytest.mark.parametrize(
+    ("categories", "count", "wanted"),
+    [
+        ({"Banana": 3000}, 3000, "scratch"),
+        ({}, 3000, "scratch"),
+        ({}, 2000, "base"),
+        ({"Dresses": 1500, "Lamp": 1500}, 3000, "base"),
+        ({"Dresses": 1499, "Lamp": 1501}, 3000, "scratch"),
+    ],
+)
+def test_many_photos_only_of_what_it_knows(categories: dict[str, int], count: int, wanted: str) -> None:
+    config = TrainConfig(source="x", output="y")
+    facts = DataFacts(count=count, size=64, channels=3, categories=len(categories))
+    assert settle(config, facts, categories).init == wanted
+
+
+def test_photos_without_categories_begin_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "photos.npz"
+    np.savez(path, images=np.random.default_rng(0).integers(0, 255, (12, 64, 64, 3), dtype=np.uint8))
+    config = TrainConfig(source=str(path), output=str(tmp_path / "o"), threads=1, images_seen=12, snapshot_seconds=3600)
+    done = train(config)
+    drawn = load_generator(done.folder)
+    assert drawn.categories == () and drawn.card["init"]["name"] == "base"
+    assert len(drawn.sample(2)) == 2
