@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "ENGINES": {
         "generator": {"BACKEND": "shopgen_django.engines.trained.TrainedGenerator", "OPTIONS": {}},
         "generator-onnx": {"BACKEND": "shopgen_django.engines.onnx_generator.OnnxGenerator", "OPTIONS": {}},
+        "cutout": {"BACKEND": "shopgen_django.engines.cutout.Cutout", "OPTIONS": {}},
     },
     # How workers are told that a job waits.
     "QUEUE": {

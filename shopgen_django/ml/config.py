@@ -58,6 +58,15 @@ class TrainConfig(PrivacyOptions):
         choices=("none", "white"),
         help="white: cut each product out and put it on a plain white ground first; best for phone photos",
     )
+    cutout: str = option(
+        "",
+        group="data",
+        kind=str,
+        metavar="DIR",
+        identity=False,
+        help="folder of a cut-out network for --prepare white (train_gan takes the one that shopgen_model has added); "
+        "without one the products are found by classical means",
+    )
     fit: str = option(
         "pad",
         group="data",

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,14 @@ from numpy.typing import NDArray
 from . import files
 from .augment import held_out_count
 from .config import TrainConfig, base_side
+from .cutting import finder_of, network_sha256
 from .errors import DatasetError
 from .pictures import WHITE, BadPicture, decode, frame_product, on_white, to_square
 from .seeding import derive
 from .sources import GROUP_COLUMNS, Entry, choose_categories, list_folder
+
+if TYPE_CHECKING:
+    from shopgen_django.imaging.cutout import Finder
 
 IN_MEMORY_BYTES = 1 << 30
 BAD_SHARE = 0.05
@@ -252,6 +256,8 @@ def _digest(source: Source, config: TrainConfig) -> str:
         "skipped": source.skipped,
         "how": [config.prepare, config.fit, source.size, source.channels],
     }
+    if config.prepare == "white" and config.cutout:
+        described["cutout"] = network_sha256(config)
     if config.dp_epsilon is not None and any(entry.group for entry in source.entries):
         described["groups"] = [entry.group for entry in source.entries]
     return files.sha256_bytes(files.canonical_json(described))
@@ -263,9 +269,11 @@ def _decode_all(
     """Every entry's picture in order, or why there is none, and how sure the cut-out is."""
     archive = _read_archive(source.archive)[0] if source.archive else None
 
+    finder = finder_of(config)
+
     def one(entry: Entry) -> tuple[NDArray[np.uint8] | BadPicture, float | None]:
         try:
-            return _decode_one(entry, source, config, archive)
+            return _decode_one(entry, source, config, archive, finder)
         except BadPicture as reason:
             return reason, None
 
@@ -280,7 +288,11 @@ def _decode_all(
 
 
 def _decode_one(
-    entry: Entry, source: Source, config: TrainConfig, archive: NDArray[np.uint8] | None
+    entry: Entry,
+    source: Source,
+    config: TrainConfig,
+    archive: NDArray[np.uint8] | None,
+    finder: Finder | None,
 ) -> tuple[NDArray[np.uint8], float | None]:
     from PIL import Image
 
@@ -298,7 +310,7 @@ def _decode_one(
         # OpenCV is paid for only by runs that ask for it.
         from shopgen_django.imaging.plain_ground import put_on_ground
 
-        image, confidence = put_on_ground(on_white(image).convert("RGB"), ground=WHITE)
+        image, confidence = put_on_ground(on_white(image).convert("RGB"), ground=WHITE, finder=finder)
         image = frame_product(image)
     return to_square(image, size=source.size, channels=source.channels, fit=config.fit), confidence
 

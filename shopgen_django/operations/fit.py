@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.exceptions import InvalidParameters
 
 from .base import Estimate, InputImage, Operation, OperationContext, Output, Text
+from .cutting import cut
 from .parameters import ColourField, Parameters
 from .registry import register
 
@@ -152,7 +153,7 @@ class Fit(Operation):
         (source,) = context.inputs
         picture = source.open()
         sizes = [_pixels(name, params) for name in params["sizes"]]
-        focus = _focus(picture, params) if params["mode"] == "crop" else (0.5, 0.5)
+        focus = _focus(context, picture) if params["mode"] == "crop" else (0.5, 0.5)
         for number, (width, height) in enumerate(sizes, start=1):
             context.check()
             fitted = fit(
@@ -182,18 +183,17 @@ def _background(params: Mapping[str, Any]) -> tuple[int, int, int] | Literal["au
     return red, green, blue
 
 
-def _focus(picture: Image.Image, params: Mapping[str, Any]) -> tuple[float, float]:
+def _focus(context: OperationContext, picture: Image.Image) -> tuple[float, float]:
     """The point that a crop keeps, as shares of width and height."""
+    params = context.params
     if params["focus"] == "point":
         return float(params["focus_x"]), float(params["focus_y"])
     if params["focus"] == "product" and min(picture.size) >= 8:
         import numpy as np
 
-        from shopgen_django.imaging.plain_ground import cut_out
-
-        found = cut_out(picture)
+        found = cut(context, picture)
         if found.confidence >= _SURE_CUT_OUT:
-            rows, columns = np.nonzero(found.alpha > 0.5)
+            rows, columns = np.nonzero(found.alpha > 127)
             # The middle of the product's box, not its centre of mass: a crop must hold both sleeves.
             middle_x, middle_y = (columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2
             return float(middle_x / picture.width), float(middle_y / picture.height)

@@ -15,7 +15,7 @@ T = TypeVar("T", bound=type[Operation])
 
 _OPERATIONS: dict[str, Operation] = {}
 
-BUILT_IN = ("generate", "fit", "intake")
+BUILT_IN = ("generate", "fit", "cut_out", "background", "intake")
 
 
 def register(cls: T) -> T:

@@ -11,7 +11,7 @@ from .contracts import IntakeLimits, NormalisedImage, Source
 from .inspecting import inspect_bytes, open_image, read_source
 from .structure import Structure, corrupt
 
-__all__ = ["normalise"]
+__all__ = ["decode", "normalise"]
 
 _ORIENTATION_TAG = 0x0112
 _TURNS = {
@@ -37,13 +37,7 @@ def normalise(source: Source, limits: IntakeLimits | None = None) -> NormalisedI
     limits = limits or IntakeLimits()
     inspection, structure = inspect_bytes(read_source(source, limits), limits)
     changes: list[str] = []
-    image, orientation = _decoded(structure, limits)
-    profile = image.info.get("icc_profile")
-    image = _shrunk(_eight_bit(image, changes), limits.working_side, changes)
-    image = _to_srgb(image, profile, changes)
-    if orientation in _TURNS:
-        image = image.transpose(_TURNS[orientation])
-        changes.append("rotated")
+    image = _pixels(structure, limits, changes)
     data, kind = _encoded(image, limits)
     return NormalisedImage(
         data=data,
@@ -55,6 +49,27 @@ def normalise(source: Source, limits: IntakeLimits | None = None) -> NormalisedI
         inspection=inspection,
         changes=tuple(dict.fromkeys(changes)),
     )
+
+
+def decode(source: Source, limits: IntakeLimits | None = None) -> Image.Image:
+    """The pixels that :func:`normalise` would encode: RGB or RGBA, upright, sRGB, 8 bits; for work that follows here.
+
+    Raises what :func:`normalise` raises.
+    """
+    limits = limits or IntakeLimits()
+    _inspection, structure = inspect_bytes(read_source(source, limits), limits)
+    return _pixels(structure, limits, [])
+
+
+def _pixels(structure: Structure, limits: IntakeLimits, changes: list[str]) -> Image.Image:
+    image, orientation = _decoded(structure, limits)
+    profile = image.info.get("icc_profile")
+    image = _shrunk(_eight_bit(image, changes), limits.working_side, changes)
+    image = _to_srgb(image, profile, changes)
+    if orientation in _TURNS:
+        image = image.transpose(_TURNS[orientation])
+        changes.append("rotated")
+    return image
 
 
 def _decoded(structure: Structure, limits: IntakeLimits) -> tuple[Image.Image, int]:

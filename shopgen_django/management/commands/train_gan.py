@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shopgen_django.catalogues.registry import get_catalogue
 from shopgen_django.conf import app_settings
+from shopgen_django.engines import get_engine
+from shopgen_django.engines.cutout import Cutout
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.management.tables import require_tables
 from shopgen_django.ml.config import AUTO, BASE, SCRATCH
@@ -168,6 +170,8 @@ class Command(BaseCommand):
         if options["init"] not in (AUTO, BASE, SCRATCH) and not Path(options["init"]).is_dir():
             folder = folder_to_begin_with(name=options["init"])
             overrides |= {} if folder is None else {"init": str(folder)}
+        if options["prepare"] == "white" and not options["cutout"]:
+            overrides |= _cutout_network()
         if options["source"] == CATALOGUE:
             exported = export_photos(
                 catalogue=get_catalogue(options["catalogue"]),
@@ -181,6 +185,13 @@ class Command(BaseCommand):
             view.line(", ".join(notes))
             overrides["source"] = str(exported.folder)
         return config_from_options(options, **overrides)
+
+
+def _cutout_network() -> dict[str, Any]:
+    """The network that the shop's cut-outs use, when there is one."""
+    engine = get_engine("cutout")
+    folder = engine.folder() if isinstance(engine, Cutout) else None
+    return {} if folder is None else {"cutout": str(folder)}
 
 
 def _close(follower: RunFollower, error: BaseException) -> None:

@@ -21,7 +21,7 @@ FAMILIES = ("modern", "dcgan")
 
 EXAMINED = frozenset({
     # where pictures come from, and how each is made ready by itself
-    "source", "category", "prepare", "fit", "flip", "allow_bad_files", "size", "channels",
+    "source", "category", "prepare", "cutout", "fit", "flip", "allow_bad_files", "size", "channels",
     # the networks, and steps that photos have no say in
     "architecture", "loss", "conditional", "width", "latent", "lr", "batch_size", "ema_images", "seed", "n_critic",
     # length, machine, output

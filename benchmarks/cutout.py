@@ -1,6 +1,6 @@
-"""How well the classical cut-out finds products in real photos.
+"""How well the cut-out finds products in real photos.
 
-    python benchmarks/plain_ground.py FOLDER [--side 128] [--sheet FILE]
+    python benchmarks/cutout.py FOLDER [--network FOLDER] [--side 128] [--sheet FILE]
 
 FOLDER holds ``images/NAME.jpg`` and ``masks/NAME.png`` (8-bit, product over 127). Prints mean IoU, the shares over .9
 and .8, how well the confidence tells good cut-outs from bad ones, and the time per picture, each on pictures shrunk to
@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from shopgen_django.imaging.plain_ground import compose, cut_out
+from shopgen_django.imaging.background import Ground, on_ground
+from shopgen_django.imaging.cutout import cut_out
+from shopgen_django.imaging.cutout.network import OnnxFinder
 from shopgen_django.imaging.sheet import contact_sheet
 
 
@@ -30,10 +32,12 @@ def auc(scores: np.ndarray, good: np.ndarray) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--side", type=int, default=128, help="longest side of the pictures given to the cut-out")
+    parser.add_argument("--network", type=Path, help="folder of a network (shopgen_model add); default: classical")
+    parser.add_argument("--side", type=int, default=256, help="longest side of the pictures given to the cut-out")
     parser.add_argument("--sheet", type=Path, help="write photo and cut-out of every picture, worst first")
     options = parser.parse_args()
     cv2.setNumThreads(1)
+    finder = OnnxFinder(options.network) if options.network else None
     names = sorted(path.stem for path in (options.folder / "masks").glob("*.png"))
     if not names:
         parser.error(f"no masks/*.png in {options.folder}")
@@ -45,15 +49,15 @@ def main() -> None:
             truth = np.asarray(reference.convert("L")) > 127
         image.thumbnail((options.side, options.side), Image.Resampling.BOX)
         start = time.process_time()
-        result = cut_out(image)
-        picture = compose(image, result.alpha)
+        result = cut_out(image, finder=finder)
+        picture = on_ground(result.picture(), Ground()) if result.alpha.any() else image
         seconds.append(time.process_time() - start)
-        found = cv2.resize(result.alpha, (truth.shape[1], truth.shape[0])) > 0.5
+        found = cv2.resize(result.alpha, (truth.shape[1], truth.shape[0])) > 127
         ious.append((found & truth).sum() / max(1, (found | truth).sum()))
         confidences.append(result.confidence)
         pairs.append((image, picture))
     iou, confidence = np.array(ious), np.array(confidences)
-    over = {limit: iou > limit for limit in (0.8, 0.9)}
+    over = {limit: iou > limit for limit in (0.8, 0.9, 0.95)}
     print(f"pictures {len(names)}  mean IoU {iou.mean():.3f}", *(f"over {k} {v.mean():.3f}" for k, v in over.items()))
     for limit in (0.3, 0.5, 0.7):
         taken = confidence >= limit

