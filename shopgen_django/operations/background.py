@@ -64,7 +64,7 @@ class BackgroundParameters(CutParameters):
         initial="middle",
     )
     max_upscale = forms.FloatField(
-        label=gettext_lazy("Largest enlargement"), min_value=1, max_value=4, initial=2.0,
+        label=gettext_lazy("Largest enlargement"), min_value=1, max_value=8, initial=2.0,
         help_text=gettext_lazy("A smaller product is not enlarged further than this; more space stays free instead."),
     )
     format = forms.ChoiceField(

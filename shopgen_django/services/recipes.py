@@ -40,7 +40,13 @@ class Recipe:
 _BUILT_IN: Mapping[str, tuple[str | Promise, list[dict[str, Any]]]] = {
     "marketplace-white": (
         gettext_lazy("Marketplace: pure white, 2000 × 2000"),
-        [{"operation": "background", "params": {"ground": "white", "width": 2000, "height": 2000, "margin": 0.08}}],
+        [
+            {
+                "operation": "background",
+                # Marketplaces measure how much of the square the product fills: a small photo is enlarged rather.
+                "params": {"ground": "white", "width": 2000, "height": 2000, "margin": 0.075, "max_upscale": 8},
+            }
+        ],
     ),
     "studio": (
         gettext_lazy("Studio ground with a soft shadow, 1600 × 1600"),
