@@ -204,7 +204,7 @@ def test_a_database_that_is_away_for_a_moment_does_not_stop_the_training(
     ("options", "message"),
     [
         ({"category": ["shoes"]}, "no photos in shoes. It has the categories: bags, hats"),
-        ({"loss": "lsgan"}, "--loss lsgan is not for --architecture modern"),
+        ({"loss": "minimax"}, "--loss minimax is not for --architecture modern"),
         ({"name": " "}, "--name"),
         ({"catalogue": "other"}, "other"),
         ({"source": "/nowhere/at/all"}, "is not a folder"),
@@ -261,7 +261,7 @@ def test_export_is_content_addressed_follows_the_shop_and_leaves_made_pictures_o
     assert left.items() <= names.items()
     assert len(left) == 6
     labels = (tmp_path / "labels.csv").read_text().splitlines()
-    assert labels[0] == "file,label"
+    assert labels[0] == "file,label,product"
     assert {line.split(",")[0] for line in labels[1:]} == set(left)
     with pytest.raises(InvalidParameters, match="shoes"):
         export_photos(catalogue=catalogue, folder=tmp_path, categories=("shoes",))

@@ -64,7 +64,10 @@ def test_changed_or_missing_weights_are_not_activated(folder: Path) -> None:
 
 
 def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameters, match=r"model\.safetensors"):
+    with pytest.raises(InvalidParameters, match=r"model\.json is missing"):
+        register_version(folder=tmp_path, name="nothing")
+    (tmp_path / "model.json").write_text("{}")
+    with pytest.raises(InvalidParameters, match=r"model\.safetensors is missing"):
         register_version(folder=tmp_path, name="nothing")
 
 
