@@ -76,6 +76,14 @@ def test_going_on_makes_only_what_is_missing(folder: Path, tmp_path: Path) -> No
     assert (output / "a.jpg").is_file()
 
 
+def test_results_inside_the_folder_are_not_taken_for_photos(folder: Path) -> None:
+    edit("cut_out", str(folder), output=str(folder / "out"), no_report=True)
+    assert "4 of 4 are done" in edit("cut_out", str(folder), output=str(folder / "out"))
+    assert len(table(folder / "out")) == 4
+    with pytest.raises(CommandError, match="was not made by this command"):
+        edit("cut_out", str(folder), output=str(folder))  # photos are not overwritten by their results
+
+
 def test_a_bad_file_is_told_and_the_others_go_on(folder: Path, tmp_path: Path) -> None:
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff not a picture")
     output = tmp_path / "out"

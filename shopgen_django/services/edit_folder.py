@@ -58,8 +58,10 @@ class Item:
     """Where its results go, relative to the output folder, without suffix."""
 
 
-def pictures_in(path: Path) -> list[Item]:
-    """The pictures of a folder in any nesting, or the one file, in a stable order. Hidden files are left out.
+def pictures_in(path: Path, *, output: Path | None = None) -> list[Item]:
+    """The pictures of a folder in any nesting, or the one file, in a stable order.
+
+    Hidden files are left out, and so is what lies in ``output``: results must not become sources.
 
     Two files that differ in their suffix only keep it in the result's name (``a_png.png``), so that none is lost.
 
@@ -72,6 +74,7 @@ def pictures_in(path: Path) -> list[Item]:
     found = sorted(
         file for file in path.rglob("*")
         if file.is_file() and file.suffix.lower() in PICTURES
+        and (output is None or not file.resolve().is_relative_to(output.resolve()))
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not found:

@@ -121,7 +121,7 @@ class Command(BaseCommand):
 
     def _items(self, options: dict[str, Any], scratch: Path) -> list[Item]:
         if options["path"]:
-            return pictures_in(Path(options["path"]))
+            return pictures_in(Path(options["path"]), output=Path(options["output"]))
         catalogue = get_catalogue(options["catalogue"])
         query = options["products"]
         kind, _sep, value = query.partition(":")
