@@ -71,10 +71,11 @@ def pictures_in(path: Path, *, output: Path | None = None) -> list[Item]:
         return [Item(path=path, name=path.name, stem=path.stem)]
     if not path.is_dir():
         raise InvalidParameters(_("There is no file or folder %(path)s.") % {"path": path})
+    inside = output.resolve() if output is not None and output.resolve() != path.resolve() else None
     found = sorted(
         file for file in path.rglob("*")
         if file.is_file() and file.suffix.lower() in PICTURES
-        and (output is None or not file.resolve().is_relative_to(output.resolve()))
+        and (inside is None or not file.resolve().is_relative_to(inside))
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
     )
     if not found:
