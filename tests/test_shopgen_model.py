@@ -55,6 +55,8 @@ def test_a_file_of_ones_own_comes_in_and_finds_products(root: Path, tmp_path: Pa
     assert finder is not None and finder(half_red())[8, 2] > 0.9
     assert "mine" in shopgen_model("list") and "u2netp: not added" in shopgen_model("list")
     assert "mine: whole" in shopgen_model("verify")
+    (root / "models" / "mine" / "model.onnx").unlink()
+    assert "mine: cut_out, 0.0 MB" in shopgen_model("list")
     (root / "models" / "mine" / "model.onnx").write_bytes(b"other")
     with pytest.raises(CommandError, match="changed"):
         shopgen_model("verify", "mine")
@@ -70,6 +72,7 @@ def test_a_file_of_ones_own_comes_in_and_finds_products(root: Path, tmp_path: Pa
         ("net.pth", OURS, "pickle"),
         ("net.onnx", OURS[2:], "licence"),
         ("net.onnx", (*OURS, "--name", "Not/A Name"), "small letters"),
+        ("auto.onnx", OURS, "small letters"),
         ("net.onnx", (*OURS, "--non-commercial"), "ALLOW_NONCOMMERCIAL_MODELS"),
         ("net.onnx", (*OURS[:2], "--size", "32", "32"), "can't take its input"),
         ("missing/net.onnx", OURS, "can't be read"),
@@ -94,12 +97,13 @@ def test_a_known_network_is_fetched_once_and_used_by_itself(
         cutout={"width": 16, "height": 16, "mean": [0, 0, 0], "std": [1, 1, 1]},
     )
     monkeypatch.setattr(networks, "KNOWN", {"u2netp": known})
-    assert Cutout().name() == "classical" and Cutout().finder() is None
+    assert Cutout().identity() == "classical" and Cutout().finder() is None
     index(content)
     assert "Apache-2.0" in shopgen_model("add", "u2netp")
     monkeypatch.setattr(networks, "_downloaded", None)  # a second time asks nobody
     shopgen_model("add", "u2netp")
-    assert Cutout().name() == "u2netp" and Cutout().finder() is not None
+    assert Cutout().identity() == f"u2netp {known.sha256[:12]}" and Cutout().finder() is not None
+    assert (root / "models" / "u2netp").stat().st_mode & 0o055 == 0o055  # other users' workers read it
     assert Cutout(MODEL="classical").finder() is None
 
 
@@ -107,7 +111,7 @@ def test_a_file_that_is_not_the_known_one_is_not_used(root: Path, index: Callabl
     index(tiny_network())
     with pytest.raises(CommandError, match="SHA-256"):
         shopgen_model("add", "u2netp")
-    assert Cutout().name() == "classical"
+    assert Cutout().identity() == "classical"
 
 
 def test_an_index_that_does_not_answer_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,10 @@ class Engine:
         """Problems with the configuration, in plain words; must not import torch."""
         return []
 
+    def identity(self) -> str:
+        """What does the work, so exactly that results of unlike ones are told apart; must not import torch."""
+        return f"{type(self).__module__}.{type(self).__qualname__}"
+
     def free(self) -> None:
         """Give memory back (loaded weights)."""
         return None

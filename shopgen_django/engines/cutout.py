@@ -29,10 +29,6 @@ class CutoutEngine(Engine, ABC):
         Raises PermanentError when the network that is configured can't be used.
         """
 
-    @abstractmethod
-    def name(self) -> str:
-        """What finds, for people and for the records: "u2netp", "classical"."""
-
 
 class Cutout(CutoutEngine):
     """The classical finder, or a network of the folder of networks (``manage.py shopgen_model``).
@@ -51,9 +47,18 @@ class Cutout(CutoutEngine):
             return [f"There is no network {self._model!r}. Add it with: manage.py shopgen_model add {self._model}"]
         return []
 
-    def name(self) -> str:
+    def identity(self) -> str:
+        """"classical", or the network's name with the beginning of its hash; one that is missing is named all the same,
+        since its results will differ from the classical ones."""
+        from shopgen_django.imaging.cutout.network import NetworkError, read_card
+
         folder = self._folder()
-        return "classical" if folder is None else folder.name
+        if folder is None:
+            return "classical" if self._model in ("auto", "classical") else f"{self._model} (missing)"
+        try:
+            return f"{folder.name} {str(read_card(folder)['sha256'])[:12]}"
+        except NetworkError as error:
+            raise PermanentError(str(error), code="model_unavailable") from error
 
     def folder(self) -> Path | None:
         """Where the network in use lies; ``None`` for the classical finder."""

@@ -69,13 +69,17 @@ def inherited_source_type(own: str, inputs: Iterable[str]) -> str:
     """The IPTC term of a result, from the term of what was done to it and those of the pictures it was made from.
 
     Cropping a picture that a model made does not turn it into a photo: a result of generated pictures alone stays
-    ``trainedAlgorithmicMedia``, one with generated parts is ``compositeWithTrainedAlgorithmicMedia``. Otherwise ``own``
-    stands. Unknown inputs ("") count as not generated, since nothing says that they are.
+    ``trainedAlgorithmicMedia``, one with generated parts is ``compositeWithTrainedAlgorithmicMedia``. Nor does it turn
+    a composite into a single shot. Otherwise ``own`` stands. Unknown inputs ("") count as not generated, since nothing
+    says that they are.
     """
     generated = {"trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"}
     terms = {term.removeprefix(_NEWSCODES) for term in inputs}
-    if own in generated or not terms & generated:
+    if own in generated:
         return own
+    if not terms & generated:
+        composed = sorted(terms & {"compositeCapture", "composite", "compositeSynthetic"})
+        return composed[0] if composed and own == "algorithmicallyEnhanced" else own
     only = terms == {"trainedAlgorithmicMedia"}
     return "trainedAlgorithmicMedia" if only else "compositeWithTrainedAlgorithmicMedia"
 

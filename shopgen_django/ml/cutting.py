@@ -29,8 +29,8 @@ def finder_of(config: TrainConfig) -> Finder | None:
         raise ConfigError(f"--cutout {config.cutout}: {error}") from None
 
 
-def network_sha256(config: TrainConfig) -> str:
-    """The hash of that network's weights: other weights cut other pictures out.
+def network_digest(config: TrainConfig) -> list[object]:
+    """The hash of that network's weights and its preprocessing: others cut other pictures out.
 
     Raises:
         ConfigError: the folder holds no network.
@@ -38,6 +38,7 @@ def network_sha256(config: TrainConfig) -> str:
     from shopgen_django.imaging.cutout.network import NetworkError, read_card
 
     try:
-        return str(read_card(Path(config.cutout))["sha256"])
+        card = read_card(Path(config.cutout))
     except NetworkError as error:
         raise ConfigError(f"--cutout {config.cutout}: {error}") from None
+    return [card["sha256"], card["cutout"]]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from . import files
 from .augment import held_out_count
 from .config import TrainConfig, base_side
-from .cutting import finder_of, network_sha256
+from .cutting import finder_of, network_digest
 from .errors import DatasetError
 from .pictures import WHITE, BadPicture, decode, frame_product, on_white, to_square
 from .seeding import derive
@@ -257,7 +257,7 @@ def _digest(source: Source, config: TrainConfig) -> str:
         "how": [config.prepare, config.fit, source.size, source.channels],
     }
     if config.prepare == "white" and config.cutout:
-        described["cutout"] = network_sha256(config)
+        described["cutout"] = network_digest(config)
     if config.dp_epsilon is not None and any(entry.group for entry in source.entries):
         described["groups"] = [entry.group for entry in source.entries]
     return files.sha256_bytes(files.canonical_json(described))
@@ -310,7 +310,10 @@ def _decode_one(
         # OpenCV is paid for only by runs that ask for it.
         from shopgen_django.imaging.plain_ground import put_on_ground
 
-        image, confidence = put_on_ground(on_white(image).convert("RGB"), ground=WHITE, finder=finder)
+        try:
+            image, confidence = put_on_ground(on_white(image).convert("RGB"), ground=WHITE, finder=finder)
+        except ValueError as error:
+            raise BadPicture(str(error)) from None
         image = frame_product(image)
     return to_square(image, size=source.size, channels=source.channels, fit=config.fit), confidence
 

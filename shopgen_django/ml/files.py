@@ -140,7 +140,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
             _lock(handle.fileno())
         except OSError:
             raise RunLocked(
-                f"Another run is training into {folder}. Wait for it, stop it, or choose another --output."
+                f"Another run is writing into {folder}. Wait for it, stop it, or choose another --output."
             ) from None
         yield
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.exceptions import PermanentError
 
 from .base import Estimate, Operation, OperationContext, Output
-from .cutting import CutParameters, cut, doubt_in_words, figures
+from .cutting import ENGINE, CutParameters, cut, doubt_in_words, figures
 from .parameters import ColourField
 from .registry import register
 
@@ -88,6 +88,7 @@ class Background(Operation):
     label = gettext_lazy("New background")
     description = gettext_lazy("Cuts the product out and lays it on white, a colour, a studio ground or a photo.")
     Parameters = BackgroundParameters
+    engines = (ENGINE,)
     min_inputs = 1
     max_inputs = 2
     digital_source = "compositeCapture"
@@ -97,6 +98,7 @@ class Background(Operation):
 
     def run(self, context: OperationContext) -> Iterator[Output]:
         from shopgen_django.imaging.background import Shadow, on_ground
+        from shopgen_django.imaging.cutout import on_white
 
         params, source = context.params, context.inputs[0]
         if (params["ground"] == "photo") != (len(context.inputs) == 2):
@@ -115,7 +117,7 @@ class Background(Operation):
         result = on_ground(
             found.picture(), _ground(params, context),
             shadow=Shadow(kind=params["shadow"], strength=float(params["shadow_strength"])),
-            placing=_placing(params), photo=picture.convert("RGB"), check=context.check,
+            placing=_placing(params), photo=on_white(picture), check=context.check,
         )
         yield Output(
             image=result, format=params["format"], alt_text=source.alt_text, category=source.category,

@@ -126,6 +126,8 @@ class Operation(ABC):
     max_inputs: ClassVar[int] = 0
     accelerated: ClassVar[bool] = False
     """Whether a GPU speeds it up; then SHOPGEN["ACCELERATED_QUEUE"] says where it runs."""
+    engines: ClassVar[tuple[str, ...]] = ()
+    """Aliases of the engines whose choice changes its results (a model version names its own)."""
     model_purpose: ClassVar[str] = ""
     """Purpose of the ModelVersion it needs ("" for none)."""
     digital_source: ClassVar[str] = "algorithmicallyEnhanced"

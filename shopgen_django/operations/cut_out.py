@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .base import Estimate, Operation, OperationContext, Output
-from .cutting import CutParameters, cut, doubt_in_words, figures
+from .cutting import ENGINE, CutParameters, cut, doubt_in_words, figures
 from .parameters import ColourField
 from .registry import register
 
@@ -51,6 +51,7 @@ class CutOutProduct(Operation):
     label = gettext_lazy("Cut out")
     description = gettext_lazy("Cuts the product out: transparent, on white, or on a colour.")
     Parameters = CutOutParameters
+    engines = (ENGINE,)
     min_inputs = 1
     max_inputs = 1
 

@@ -114,6 +114,7 @@ def cut(context: OperationContext, picture: Image.Image) -> CutOut:
     Raises PermanentError for a picture that is too small, or an engine that can't be used.
     """
     from shopgen_django.imaging.cutout import cut_out
+    from shopgen_django.imaging.cutout.network import NetworkError
 
     if min(picture.size) < 8:
         raise PermanentError(_("The picture is too small to cut anything out of it."), code="too_small")
@@ -123,9 +124,11 @@ def cut(context: OperationContext, picture: Image.Image) -> CutOut:
         raise PermanentError(str(error), code="wrong_engine") from error
     if not isinstance(engine, CutoutEngine):
         raise PermanentError(_("The engine %(name)s can't cut products out.") % {"name": ENGINE}, code="wrong_engine")
-    return cut_out(
-        picture, finder=engine.finder(threads=context.threads), hints=hints_of(context.params), check=context.check
-    )
+    finder = engine.finder(threads=context.threads)
+    try:
+        return cut_out(picture, finder=finder, hints=hints_of(context.params), check=context.check)
+    except NetworkError as error:
+        raise PermanentError(str(error), code="model_unavailable") from error
 
 
 def hints_of(params: Mapping[str, Any]) -> Hints:

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.exceptions import InvalidParameters
 
 from .base import Estimate, InputImage, Operation, OperationContext, Output, Text
-from .cutting import cut
+from .cutting import ENGINE, cut
 from .parameters import ColourField, Parameters
 from .registry import register
 
@@ -139,6 +139,7 @@ class Fit(Operation):
     label = gettext_lazy("Fit to channel sizes")
     description = gettext_lazy("Crops, pads or resizes a picture to the sizes that sales channels ask for.")
     Parameters = FitParameters
+    engines = (ENGINE,)
     min_inputs = 1
     max_inputs = 1
 

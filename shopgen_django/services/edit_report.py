@@ -8,10 +8,12 @@ from pathlib import Path
 
 from django.template.loader import render_to_string
 
-from .edit_folder import FolderRun, Item
+from shopgen_django.ml.files import write_bytes
 
-PAGE, SMALL = "report.html", "report"
-SIDE = 320
+from .edit_folder import SMALL, FolderRun
+from .edit_items import Item
+
+PAGE = "report.html"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +29,11 @@ class _Card:
 
 
 def write_report(run: FolderRun, items: Sequence[Item], *, title: str) -> Path:
-    """Write ``report.html`` and its small pictures into the output folder; returns the page's path.
+    """Write ``report.html`` into the output folder; returns its path.
 
     Failed pictures come first, then those with a reason to look, then by falling uncertainty.
     """
-    cards = [card for item in items if (card := _card(run, item)) is not None]
+    cards = [_card(run, item) for item in items if item.name in run.lines]
     cards.sort(key=lambda card: (not card.error, not card.reason, -(card.uncertainty or 0.0), card.name))
     seconds = [card.seconds for card in cards if not card.error]
     text = render_to_string(
@@ -43,44 +45,16 @@ def write_report(run: FolderRun, items: Sequence[Item], *, title: str) -> Path:
         },
     )
     path = run.output / PAGE
-    path.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
     return path
 
 
-def _card(run: FolderRun, item: Item) -> _Card | None:
-    line = run.lines.get(item.name)
-    if line is None:
-        return None
-    small = run.output / SMALL
-    after = [
-        (_thumbnail(run.output / name, small / "after" / f"{name}.webp"), name)
-        for name in line.output.split("|") if name and (run.output / name).is_file()
-    ]
+def _card(run: FolderRun, item: Item) -> _Card:
+    line = run.lines[item.name]
+    before = f"{SMALL}/before/{item.stem}.webp"
     return _Card(
-        name=item.name, before=_relative(run, _thumbnail(item.path, small / "before" / f"{item.name}.webp")),
-        after=tuple((_relative(run, thumb), name) for thumb, name in after if thumb is not None),
-        uncertainty=line.uncertainty, reason=line.reason, error=line.error, seconds=line.seconds,
+        name=item.name, before=before if not line.error and (run.output / before).is_file() else "",
+        after=tuple((f"{SMALL}/after/{name}.webp", name) for name in line.output.split("|") if name),
+        uncertainty=float(line.uncertainty) if line.uncertainty else None, reason=line.reason, error=line.error,
+        seconds=float(line.seconds or 0.0),
     )
-
-
-def _relative(run: FolderRun, path: Path | None) -> str:
-    return "" if path is None else path.relative_to(run.output).as_posix()
-
-
-def _thumbnail(source: Path, target: Path) -> Path | None:
-    """A small copy of ``source``; ``None`` when it can't be read."""
-    from PIL import Image, ImageOps
-
-    if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
-        return target
-    try:
-        with Image.open(source) as image:
-            image.draft("RGB", (SIDE, SIDE))
-            upright = ImageOps.exif_transpose(image)
-            copy = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-    copy.thumbnail((SIDE, SIDE))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    copy.save(target)
-    return target

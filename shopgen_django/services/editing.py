@@ -6,26 +6,28 @@ The steps are the very operations that jobs run; what a job stores as rows is he
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
 from shopgen_django import __version__
+from shopgen_django.engines import get_engine
 from shopgen_django.exceptions import InvalidParameters, PermanentError
 from shopgen_django.operations.base import InputImage, Operation, OperationContext, Output
 from shopgen_django.operations.gates import ask_gates
 from shopgen_django.operations.registry import get_operation
+from shopgen_django.storage import EXTENSIONS
 
 if TYPE_CHECKING:
     from PIL import Image
 
 CONFIDENCE = "cutout_confidence"
-SUFFIXES: Mapping[str, str] = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
+SMALL_SIDE = 320
 MAX_STEPS = 20
 
 
@@ -39,9 +41,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edited:
-    """What became of one picture. ``results`` are encoded files with their suffix, in order."""
+    """What became of one picture. ``results`` are encoded files with their suffix, in order; ``before`` and ``after``
+    small copies for people."""
 
     results: tuple[tuple[str, bytes], ...]
+    before: bytes
+    after: tuple[bytes, ...]
     seconds: float
     uncertainty: float | None
     """1 - the smallest confidence of a cut-out on the way; ``None`` when nothing was cut out."""
@@ -100,45 +105,57 @@ def digest_of(steps: Sequence[Step]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def edit_file(
-    path: Path,
+def engines_of(steps: Sequence[Step]) -> str:
+    """What does the work behind the steps here and now: results of unlike engines are not mixed.
+
+    Raises PermanentError for an engine that can't be used.
+    """
+    aliases = sorted({alias for step in steps for alias in get_operation(step.operation).engines})
+    return ", ".join(f"{alias}: {get_engine(alias).identity()}" for alias in aliases)
+
+
+def edit_picture(
+    content: bytes,
     steps: Sequence[Step],
     *,
+    name: str = "picture",
     threads: int = 1,
     limits: Any = None,
     check: Callable[[], None] | None = None,
 ) -> Edited:
-    """Run the steps on the picture at ``path``, kept at its full size, upright.
+    """Run the steps on a picture's file, kept at its full size, upright.
 
     Raises ``imaging.intake.IntakeError`` for a file that can't be taken, and what the operations raise.
     """
     from shopgen_django.imaging.intake import decode
 
     began = time.monotonic()
-    content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    pictures: list[tuple[Image.Image, str]] = [(decode(content, limits), "PNG")]
+    original = decode(content, limits)
+    pictures: list[tuple[Image.Image, str]] = [(original, "PNG")]
     measurements: dict[str, float] = {}
     reasons: list[str] = []
     for step in steps:
         outputs = [
             output for picture, _kind in pictures
-            for output in _run(step, picture, path.stem, sha256, threads=threads, check=check)
+            for output in _run(step, picture, name, sha256, threads=threads, check=check)
         ]
         for output in outputs:
-            for name, value in output.measurements.items():
-                known = measurements.get(name)
-                measurements[name] = float(value) if known is None or name != CONFIDENCE else min(known, float(value))
+            for measured, value in output.measurements.items():
+                known = measurements.get(measured)
+                keep = known is not None and measured == CONFIDENCE
+                measurements[measured] = min(known, float(value)) if keep and known is not None else float(value)
             reason = str(output.held_back) or ask_gates(output.image, output.measurements)
             if reason and reason not in reasons:
                 reasons.append(reason)
         pictures = [(output.image, output.format) for output in outputs]
-    results = tuple((SUFFIXES[kind], _encoded(picture, kind, steps)) for picture, kind in pictures)
+    origin = _origin(content, steps)
     confidence = measurements.get(CONFIDENCE)
     return Edited(
-        results=results, seconds=time.monotonic() - began,
-        uncertainty=None if confidence is None else 1.0 - confidence, reason=" ".join(reasons),
-        measurements=measurements,
+        results=tuple((f".{EXTENSIONS[kind]}", _encoded(image, kind, steps, origin)) for image, kind in pictures),
+        before=_small(original), after=tuple(_small(image) for image, _kind in pictures),
+        seconds=time.monotonic() - began, uncertainty=None if confidence is None else 1.0 - confidence,
+        reason=" ".join(reasons), measurements=measurements,
     )
 
 
@@ -158,11 +175,29 @@ def _run(
     return outputs
 
 
-def _encoded(picture: Image.Image, kind: str, steps: Sequence[Step]) -> bytes:
+def _origin(content: bytes, steps: Sequence[Step]) -> str:
+    """IPTC code of the results: what the file says it is, carried through every step as a job's lineage would."""
+    from shopgen_django.imaging.provenance import inherited_source_type, read_provenance
+
+    origin = read_provenance(content).get("digital_source_type", "")
+    for step in steps:
+        origin = inherited_source_type(get_operation(step.operation).digital_source, [origin])
+    return origin
+
+
+def _encoded(picture: Image.Image, kind: str, steps: Sequence[Step], origin: str) -> bytes:
     from shopgen_django.imaging.provenance import encode
 
-    last = get_operation(steps[-1].operation)
     return encode(
-        picture, format=kind, digital_source_type=last.digital_source, software=f"shopgen-django {__version__}",
+        picture, format=kind, digital_source_type=origin, software=f"shopgen-django {__version__}",
         extra={"operation": "+".join(step.operation for step in steps)},
     )
+
+
+def _small(picture: Image.Image) -> bytes:
+    """A small WebP for the report."""
+    copy = picture.copy()
+    copy.thumbnail((SMALL_SIDE, SMALL_SIDE))
+    file = io.BytesIO()
+    copy.save(file, "WEBP", quality=85)
+    return file.getvalue()

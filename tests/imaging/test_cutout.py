@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 from shopgen_django.imaging.cutout import Hints, cut_out
 from shopgen_django.imaging.cutout.alpha import full_alpha, strips
@@ -197,3 +197,54 @@ def test_work_stops_where_it_is_told_to() -> None:
 
     with pytest.raises(RuntimeError, match="cancelled"):
         cut_out(image, finder=blurred_finder(truth), check=check)
+
+
+def test_colours_of_a_transparent_file_are_the_files_own() -> None:
+    pixels = np.zeros((20, 30, 4), np.uint8)
+    pixels[:, :10] = (255, 0, 0, 128)  # glass
+    pixels[:, 10:20] = (0, 0, 0, 80)  # a shadow
+    pixels[:, 20:] = (9, 200, 9, 0)  # hidden green
+    found = cut_out(Image.fromarray(pixels))
+    assert np.array_equal(found.alpha, pixels[..., 3])
+    seen = pixels[..., 3] > 0
+    assert np.array_equal(found.colours[seen], pixels[..., :3][seen])
+    assert not (found.colours[~seen] == (9, 200, 9)).all(axis=1).any()
+
+
+def test_after_strokes_the_confidence_is_that_of_what_they_made() -> None:
+    image = Image.new("RGB", (120, 120), (230, 230, 228))
+    ImageDraw.Draw(image).rectangle((40, 40, 80, 80), fill=RED)
+
+    def nothing(rgb: np.ndarray) -> np.ndarray:
+        return np.zeros(rgb.shape[:2], np.float32)
+
+    def everything(rgb: np.ndarray) -> np.ndarray:
+        return np.ones(rgb.shape[:2], np.float32)
+
+    assert cut_out(image, finder=nothing).confidence == 0.0
+    marked = cut_out(image, finder=nothing, hints=Hints(keep=((0.5, 0.5),)))
+    assert marked.alpha[60, 60] == 255 and marked.confidence == 1.0
+    # The wrong click: the whole picture stays product.
+    assert cut_out(image, finder=everything, hints=Hints(keep=((0.5, 0.5),))).confidence == 0.0
+
+
+@pytest.mark.parametrize("offset", range(0, 480, 37))
+def test_a_small_stroke_marks_something_in_a_small_picture(offset: int) -> None:
+    image = Image.new("RGB", (64, 64), (230, 230, 228))
+    strokes = np.zeros((512, 512), np.uint8)
+    strokes[offset : offset + 3, offset : offset + 3] = 1
+    found = cut_out(image, finder=lambda rgb: np.zeros(rgb.shape[:2], np.float32), hints=Hints(strokes=strokes))
+    assert found.alpha.any()
+
+
+def test_a_large_picture_keeps_a_clean_rim() -> None:
+    """Above the side at which neighbours are looked for, the correction at full size has to do."""
+    width, height = 1600, 1200
+    truth = Image.new("L", (width, height))
+    ImageDraw.Draw(truth).ellipse((400, 300, 1200, 900), fill=255)
+    alpha = np.asarray(truth.resize((width, height)).filter(ImageFilter.GaussianBlur(3)), np.uint8)
+    share = alpha[..., None] / 255.0
+    photo = Image.fromarray(np.rint(np.array(RED) * share + np.array(GREEN) * (1 - share)).astype(np.uint8))
+    soft = (alpha > 20) & (alpha < 235)
+    naive = np.abs(np.asarray(photo, np.float32)[soft] - RED).mean()
+    assert np.abs(foreground(photo, alpha).astype(np.float32)[soft] - RED).mean() < 0.2 * naive

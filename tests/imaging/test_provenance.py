@@ -228,6 +228,8 @@ def test_every_cut_of_a_file_is_read_without_an_error(kind: str) -> None:
         ("algorithmicallyEnhanced", ["trainedAlgorithmicMedia", ""], "compositeWithTrainedAlgorithmicMedia"),
         ("composite", ["compositeWithTrainedAlgorithmicMedia"], "compositeWithTrainedAlgorithmicMedia"),
         ("trainedAlgorithmicMedia", ["digitalCapture"], "trainedAlgorithmicMedia"),
+        ("algorithmicallyEnhanced", ["compositeCapture"], "compositeCapture"),
+        ("compositeCapture", ["trainedAlgorithmicMedia"], "trainedAlgorithmicMedia"),
     ],
 )
 def test_what_was_generated_stays_marked_through_every_later_step(own: str, inputs: list[str], wanted: str) -> None:

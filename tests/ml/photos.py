@@ -48,3 +48,14 @@ def tiny(source: Path, output: Path, **values: Any) -> TrainConfig:
         "snapshot_seconds": 3600.0,
     }
     return TrainConfig(source=str(source), output=str(output), **{**settings, **values})
+
+
+class StopAfter:
+    """Asks a run to stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0

@@ -22,7 +22,7 @@ from shopgen_django.ml.errors import Collapsed, ConfigChanged, Diverged, OutOfMe
 from shopgen_django.ml.families import MODULES
 from shopgen_django.ml.files import folder_lock
 from shopgen_django.ml.folder import STATE, RunFolder
-from tests.ml.photos import make_folder, tiny
+from tests.ml.photos import StopAfter, make_folder, tiny
 
 
 @pytest.fixture
@@ -42,15 +42,6 @@ def _assert_same(one: Path, other: Path) -> None:
     for name, tensor in first.items():
         assert torch.equal(tensor, second[name]), name
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
-
-
-class _StopAfter:
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_a_run_leaves_everything_it_promises(source: Path, tmp_path: Path) -> None:
@@ -111,7 +102,7 @@ def test_stopped_and_resumed_is_bit_for_bit_a_straight_run(
     straight = tiny(source, tmp_path / "straight", **values)
     loop.train(straight)
     config = replace(straight, output=str(tmp_path / "parts"))
-    first = loop.train(config, should_stop=_StopAfter(stop_at))
+    first = loop.train(config, should_stop=StopAfter(stop_at))
     assert (first.outcome, first.images_seen) == ("stopped", stop_at * 4)
     second = loop.train(config)
     assert (second.outcome, second.images_seen) == ("finished", 40)
@@ -189,7 +180,7 @@ def test_a_cut_off_state_costs_one_snapshot_and_nothing_else(source: Path, tmp_p
     straight = tiny(source, tmp_path / "straight")
     loop.train(straight)
     config = replace(straight, output=str(tmp_path / "cut"), snapshot_seconds=0.0)
-    loop.train(config, should_stop=_StopAfter(6))
+    loop.train(config, should_stop=StopAfter(6))
     path = tmp_path / "cut" / STATE
     path.write_bytes(path.read_bytes()[:-100])
     infos: list[loop.RunInfo] = []
@@ -220,7 +211,7 @@ def test_a_longer_run_goes_on_and_a_reached_length_does_nothing(source: Path, tm
 
 def test_minutes_count_over_all_parts(source: Path, tmp_path: Path) -> None:
     config = tiny(source, tmp_path / "run", images_seen=None, minutes=0.01)
-    first = loop.train(config, should_stop=_StopAfter(2))
+    first = loop.train(config, should_stop=StopAfter(2))
     second = loop.train(config)
     assert first.outcome == "stopped"
     assert second.outcome == "finished"

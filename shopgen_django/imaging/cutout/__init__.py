@@ -6,7 +6,7 @@ needs nothing but OpenCV, an engine may bring a network.
 
 from __future__ import annotations
 
-from .chain import CutOut, Finder, cut_out
+from .chain import CutOut, Finder, cut_out, on_white
 from .hints import Hints
 
-__all__ = ["CutOut", "Finder", "Hints", "cut_out"]
+__all__ = ["CutOut", "Finder", "Hints", "cut_out", "on_white"]

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["WORK_SIDE", "full_alpha", "shrunk", "strips"]
+__all__ = ["WORK_SIDE", "full_alpha", "shrunk", "stretched", "strips"]
 
 WORK_SIDE = 1024
 """Longest side, in pixels, at which the outline is computed."""
 
-_STRIP_PIXELS = 4_000_000
+_STRIP_PIXELS = 1_000_000
 _SMOOTH = 1e-4
 _STEEP = (0.2, 0.8)
 """Alphas that become 0 and 1: the filter leaves a haze on both sides of an edge."""
@@ -50,7 +50,7 @@ def full_alpha(image: Image.Image, belief: FloatArray, check: Callable[[], None]
         if check is not None:
             check()
         part = np.asarray(image.crop((0, top, image.width, bottom)), np.float32) / 255.0
-        fields = [_stretched(field, image.size, top, bottom) for field in (slope, offset, solid, clear)]
+        fields = [stretched(field, image.size, top, bottom) for field in (slope, offset, solid, clear)]
         alpha[top:bottom] = _applied(part, *fields)
     return alpha
 
@@ -126,7 +126,7 @@ def _applied(
     return np.rint(alpha * 255.0).astype(np.uint8)
 
 
-def _stretched(field: FloatArray, size: tuple[int, int], top: int, bottom: int) -> FloatArray:
+def stretched(field: FloatArray, size: tuple[int, int], top: int, bottom: int) -> FloatArray:
     """Rows ``top .. bottom`` of ``field`` enlarged to ``size`` (width, height), bilinear, pixel centres aligned."""
     import cv2
 

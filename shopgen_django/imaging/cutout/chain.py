@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .alpha import full_alpha, shrunk
-from .classical import Found, find
+from .classical import Found, find, ramp
 from .colours import foreground
 from .doubts import confidence_of, network_doubts
 from .hints import Hints, box_of, with_hints
 from .views import look
 
-__all__ = ["CutOut", "Finder", "cut_out"]
+__all__ = ["CutOut", "Finder", "cut_out", "on_white"]
 
 FIND_SIDE = 512
 """Longest side, in pixels, of the copy that a finder is given."""
@@ -73,8 +73,8 @@ def cut_out(
     step = check or (lambda: None)
     own = own_alpha(image)
     if own is not None and hints.box is None and not hints.marks:
-        return CutOut(alpha=own, colours=foreground(_flat(image), own), confidence=1.0, doubts={"own_alpha": 1.0})
-    rgb = _flat(image)
+        return CutOut(alpha=own, colours=_own_colours(image, own), confidence=1.0, doubts={"own_alpha": 1.0})
+    rgb = on_white(image)
     small = shrunk(rgb, FIND_SIDE)
     step()
     belief, doubts = _believed(small, finder, hints, step)
@@ -92,8 +92,17 @@ def own_alpha(image: Image.Image) -> ByteArray | None:
     return alpha if float((alpha < 128).mean()) >= 0.01 else None
 
 
-def _flat(image: Image.Image) -> Image.Image:
-    """RGB; a few clear pixels lie on white."""
+def _own_colours(image: Image.Image, alpha: ByteArray) -> ByteArray:
+    """The colours that the file holds wherever something is seen: they are mixed with no ground. Clear pixels, whose
+    colours may be anything, get the nearest product colour."""
+    colours = foreground(on_white(image), alpha)
+    seen = alpha > 0
+    colours[seen] = np.asarray(image.convert("RGBA"))[..., :3][seen]
+    return colours
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """RGB, as it is seen on a white page: colours hidden under clear pixels don't come through."""
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
@@ -125,8 +134,9 @@ def _believed(
         framed[~inside] = 0.0
     if hints.marks:
         framed = with_hints(small, framed, hints)
-        # A person has looked: what is left to doubt is whether anything was found at all.
-        doubts = {name: score for name, score in doubts.items() if name == "area"} | {"person": 1.0}
+        # A person has looked: what is left to doubt is whether anything at all, or everything, is left now.
+        share = float((framed > 0.5).mean())
+        doubts = {"area": min(ramp(share, 0.0, 0.005), ramp(share, 1.0, 0.98)), "person": 1.0}
     return framed, doubts
 
 

@@ -91,8 +91,12 @@ def _marks(hints: Hints, shape: tuple[int, ...]) -> ByteArray:
     height, width = shape[:2]
     marks = np.zeros((height, width), np.uint8)
     if hints.strokes is not None:
-        marks = cv2.resize(hints.strokes, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-        marks[marks > _DROP] = 0
+        for kind in (_KEEP, _DROP):
+            # Averaged, so that a stroke thinner than a pixel of the small picture still marks it.
+            painted = (hints.strokes == kind).astype(np.float32)
+            shrinks = max(painted.shape) > max(height, width)
+            way = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+            marks[cv2.resize(painted, (width, height), interpolation=way) > 0.0] = kind
     radius = max(1, round(_CLICK * max(height, width)))
     for kind, clicks in ((_KEEP, hints.keep), (_DROP, hints.drop)):
         for x, y in clicks:
@@ -106,8 +110,11 @@ def _patch(lab: FloatArray, stroke: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     inside = lab[stroke]
     cv2.setRNGSeed(1)
-    groups = min(3, len(inside))
-    _, _, centres = cv2.kmeans(inside, groups, None, (3, 8, 1.0), 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
+    groups = 3
+    if len(inside) <= groups:  # k-means needs more pixels than groups
+        centres = inside
+    else:
+        _, _, centres = cv2.kmeans(inside, groups, None, (3, 8, 1.0), 1, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
     distance = np.min(np.linalg.norm(lab[:, :, None] - centres[None, None], axis=3), axis=2)
     return np.asarray(distance < _ALIKE, bool)
 

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from shopgen_django.imaging.onnx_session import OnnxRuntimeMissing, OnnxUnreadable, open_session
+
 __all__ = ["CARD", "NETWORK", "NetworkError", "OnnxFinder", "Spec", "read_card"]
 
 NETWORK, CARD = "model.onnx", "model.json"
@@ -148,19 +150,10 @@ class OnnxFinder:
 
 def _session(data: bytes, path: Path, threads: int) -> Any:
     try:
-        import onnxruntime
-    except ImportError:
+        return open_session(data, threads=threads)
+    except OnnxRuntimeMissing:
         raise NetworkError(
             "Cut-out networks run on onnxruntime, which is not installed: pip install 'shopgen-django[onnx]'."
         ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, threads)
-    options.inter_op_num_threads = 1
-    # Spinning threads would take the cores of the other workers.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    try:
-        # From memory: data that lies outside the file can't be referred to.
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+    except OnnxUnreadable as error:
         raise NetworkError(f"{path} is not an ONNX network that onnxruntime can load: {error}") from error

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,19 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import FileMissing, ProductNotFound, ShopgenError
+from shopgen_django.exceptions import ShopgenError
+from shopgen_django.ml.errors import MLError
+from shopgen_django.ml.files import folder_lock
 from shopgen_django.ml.progress import ProgressView
 from shopgen_django.operations.registry import public_operations
-from shopgen_django.services.edit_folder import Item, Line, edit_all, open_run, pictures_in
+from shopgen_django.services.edit_folder import Line, edit_all, open_run
+from shopgen_django.services.edit_items import Item, pictures_in, pictures_of
 from shopgen_django.services.edit_report import write_report
 from shopgen_django.services.editing import Step, parse_steps
 from shopgen_django.services.recipes import get_recipe, read_recipe, recipe_names
 
 EXAMPLES = """examples:
-  cut out every photo of a folder (transparent PNG, same size), look at photos/out/report.html:
+  cut out every photo of a folder (transparent PNG, same size), look at out/report.html:
       manage.py shopgen_edit cut_out photos --output out
   a marketplace's white square for the dresses of the catalogue:
       manage.py shopgen_edit marketplace-white --products category:Dress --output dresses
@@ -68,9 +70,12 @@ class Command(BaseCommand):
         view = ProgressView(self.stdout, terminal=self.stdout.isatty() and options["verbosity"] > 0)
         try:
             self._edit(options, view)
-        except (ShopgenError, ImproperlyConfigured) as error:
+        except (ShopgenError, MLError, ImproperlyConfigured) as error:
             view.close()
             raise CommandError(str(error)) from error
+        except OSError as error:
+            view.close()
+            raise CommandError(f"{error.filename or options['output']}: {error.strerror or error}") from error
         except KeyboardInterrupt:
             view.close()
             raise CommandError("Interrupted; run it again to go on.", returncode=130) from None
@@ -82,19 +87,20 @@ class Command(BaseCommand):
             raise CommandError("--workers is at least 1.")
         steps = self._steps(options)
         output = Path(options["output"])
-        with tempfile.TemporaryDirectory(prefix="shopgen-edit-") as scratch:
-            items = self._items(options, Path(scratch))
-            run = open_run(
-                output, steps, source=options["path"] or options["products"], engine=_engine(), fresh=options["fresh"]
-            )
-            before = sum(run.done(item) for item in items)
-            if before:
-                view.line(f"{before} of {len(items)} are done already.")
-            follow = _Follow(view, len(items), before)
+        if options["path"]:
+            items = pictures_in(Path(options["path"]), output=output)
+        else:
+            items = pictures_of(get_catalogue(options["catalogue"]), options["products"])
+        output.mkdir(parents=True, exist_ok=True)
+        with folder_lock(output):
+            run = open_run(output, steps, fresh=options["fresh"])
+            follow = _Follow(view, len(items))
             try:
                 edit_all(items, steps, run, workers=options["workers"], limits=_limits(), on_line=follow)
             finally:
                 view.close()
+            if follow.before:
+                view.line(f"{follow.before} of {len(items)} were done already.")
             if not options["no_report"]:
                 page = write_report(run, items, title=f"{options['what']}: {options['path'] or options['products']}")
                 view.line(f"Look at {page}")
@@ -119,60 +125,20 @@ class Command(BaseCommand):
         path = Path(what)
         return (read_recipe(path) if path.suffix == ".json" else get_recipe(what)).steps
 
-    def _items(self, options: dict[str, Any], scratch: Path) -> list[Item]:
-        if options["path"]:
-            return pictures_in(Path(options["path"]), output=Path(options["output"]))
-        catalogue = get_catalogue(options["catalogue"])
-        query = options["products"]
-        kind, _sep, value = query.partition(":")
-        chosen: dict[str, Any] = {"search": query}
-        if query == "all":
-            chosen = {}
-        elif kind == "category" and value:
-            chosen = {"category": value}
-        elif kind == "pk" and value:
-            chosen = {"pks": [pk.strip() for pk in value.split(",")]}
-        items = []
-        for product in catalogue.products(**chosen):
-            try:
-                picture = next((p for p in catalogue.pictures(product.pk) if not p.inherited), None)
-                if picture is None:
-                    continue
-                with catalogue.open_picture(product.pk, picture.key) as handle:
-                    content = handle.read()
-            except (FileMissing, ProductNotFound) as error:
-                self.stderr.write(f"{product.title}: {error}")
-                continue
-            stem = "".join(c if c.isalnum() or c in "-_." else "-" for c in product.pk)
-            path = scratch / f"{stem}{Path(picture.name).suffix.lower() or '.jpg'}"
-            path.write_bytes(content)
-            items.append(Item(path=path, name=path.name, stem=stem))
-        if not items:
-            raise CommandError(f"No product with a picture fits {query!r}.")
-        return items
-
 
 class _Follow:
     """A bar on a terminal, a line now and then elsewhere."""
 
-    def __init__(self, view: ProgressView, total: int, done: int) -> None:
-        self._view, self._total, self._done = view, total, done
+    def __init__(self, view: ProgressView, total: int) -> None:
+        self._view, self._total = view, total
+        self._done = self.before = 0
 
-    def __call__(self, line: Line) -> None:
+    def __call__(self, line: Line, was_done: bool) -> None:
         self._done += 1
+        self.before += was_done
         self._view.counting(self._done, self._total, "pictures")
         if line.error:
             self._view.line(f"{line.file}: {line.error}")
-
-
-def _engine() -> str:
-    """What finds products here and now; results of another one are not mixed with its own."""
-    from shopgen_django.engines import get_engine
-    from shopgen_django.engines.cutout import CutoutEngine
-    from shopgen_django.operations.cutting import ENGINE
-
-    engine = get_engine(ENGINE)
-    return engine.name() if isinstance(engine, CutoutEngine) else type(engine).__name__
 
 
 def _limits() -> Any:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shopgen_django.imaging.onnx_session import OnnxRuntimeMissing, open_session
 from shopgen_django.ml import files
 from shopgen_django.ml.errors import MissingExtra, ModelFileError
 from shopgen_django.ml.sample import Sampler, Wish, read_weights
@@ -36,18 +37,11 @@ def onnx_session(data: bytes, threads: int = 1) -> Any:
         MissingExtra: onnxruntime isn't installed.
     """
     try:
-        import onnxruntime
-    except ImportError:
+        return open_session(data, threads=threads)
+    except OnnxRuntimeMissing:
         raise MissingExtra(
             "This model runs on onnxruntime, which is not installed. Install it: pip install 'shopgen-django[onnx]'"
         ) from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = max(1, threads)
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Threads that spin while they wait take the cores from the rest of the shop.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
 
 class OnnxModel(Sampler):

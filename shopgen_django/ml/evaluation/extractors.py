@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from shopgen_django.imaging.onnx_session import OnnxRuntimeMissing, OnnxUnreadable, open_session
 from shopgen_django.ml import files
 from shopgen_django.ml.errors import MissingExtra, MLError, ModelFileError
 from shopgen_django.ml.folder import from_safetensors
@@ -211,15 +212,10 @@ def open_onnx(name: str, data: bytes) -> Any:
         ModelFileError: not a graph that onnxruntime can run.
     """
     try:
-        import onnxruntime
-    except ImportError:
+        return open_session(data, threads=torch.get_num_threads())
+    except OnnxRuntimeMissing:
         raise MissingExtra("An .onnx file needs onnxruntime: pip install 'shopgen-django[evaluation]'.") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # as above
+    except OnnxUnreadable as error:
         raise ModelFileError(f"{name} is not a graph that onnxruntime can run: {error}") from None
 
 

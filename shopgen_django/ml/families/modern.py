@@ -58,6 +58,18 @@ def game_begins(warm_images: int) -> float:
     return warm_images + min(0.25 * warm_images, ALONE_IMAGES)
 
 
+def shape(config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
+    """The part of a network's description that families with a :func:`channel_plan` share."""
+    top = 512 if (config.width or 0) >= 48 else max(64, config.width or 0)
+    return {
+        "size": facts.size,
+        "channels": facts.channels,
+        "latent": config.latent,
+        "categories": facts.categories,
+        "plan": list(channel_plan(facts.size, config.width or 24, top)),
+    }
+
+
 class ModernGenerator(Generator):
     """Random vector and category -> coarse map -> doubled level by level -> picture, about -1..1.
 
@@ -316,13 +328,8 @@ class Modern(Family):
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
-        top = 512 if (config.width or 0) >= 48 else max(64, config.width or 0)
         return {
-            "size": facts.size,
-            "channels": facts.channels,
-            "latent": config.latent,
-            "categories": facts.categories,
-            "plan": list(channel_plan(facts.size, config.width or 24, top)),
+            **shape(config, facts),
             "codes": min(MAX_CODES, facts.count) if config.warm_images else 0,
         }
 

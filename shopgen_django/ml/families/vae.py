@@ -25,7 +25,7 @@ from shopgen_django.ml.seeding import generator as seeded
 from shopgen_django.ml.seeding import normal
 
 from .base import Batch, DataFacts, Family, Figures, Generator, Learner
-from .modern import channel_plan, initialise
+from .modern import initialise, shape
 from .vae_networks import Encoder, LatentEncoder, Likelihood, VaeGenerator, gaussian_kl, to_picture
 
 ACTIVE = 0.05
@@ -160,13 +160,8 @@ class Vae(Family):
         }
 
     def spec(self, config: TrainConfig, facts: DataFacts) -> dict[str, Any]:
-        top = 512 if (config.width or 0) >= 48 else max(64, config.width or 0)
         return {
-            "size": facts.size,
-            "channels": facts.channels,
-            "latent": config.latent,
-            "categories": facts.categories,
-            "plan": list(channel_plan(facts.size, config.width or 24, top)),
+            **shape(config, facts),
             "likelihood": config.likelihood,
             "second_stage": config.second_stage,
         }

@@ -22,7 +22,7 @@ from shopgen_django.ml.estimate import describe, estimate
 from shopgen_django.ml.folder import RunFolder
 from shopgen_django.ml.privacy import session
 from shopgen_django.ml.sample import load_generator
-from tests.ml.photos import make_folder, tiny
+from tests.ml.photos import StopAfter, make_folder, tiny
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +42,6 @@ def known_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def private(source: Path, output: Path, **values: Any) -> TrainConfig:
     return tiny(source, output, **{"warm_images": None, "dp_epsilon": 8.0, "dp_noise": 2.0, "n_critic": 2, **values})
-
-
-class _StopAfter:
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def _state(folder: Path) -> Any:
@@ -105,7 +96,7 @@ def test_stopped_and_resumed_is_a_straight_run_and_epsilon_never_falls(
     config = private(source, tmp_path / "straight", architecture=architecture, tick_seconds=0.0, images_seen=24)
     loop.train(config)
     parts = replace(config, output=str(tmp_path / "parts"))
-    loop.train(parts, should_stop=_StopAfter(3))
+    loop.train(parts, should_stop=StopAfter(3))
     spent = _state(tmp_path / "parts").values["learner"]["charged"]
     loop.train(parts)
     assert spent == 3
@@ -136,7 +127,7 @@ def test_a_killed_run_goes_on_with_its_own_noise_and_budget(source: Path, tmp_pa
     assert before["charged"] >= 1
     secret = (tmp_path / "run" / "private" / "secret").read_text()
     config = private(source, tmp_path / "run", dp_noise=20.0, n_critic=None, images_seen=4_000)
-    loop.train(replace(config, tick_seconds=0.0), should_stop=_StopAfter(4))
+    loop.train(replace(config, tick_seconds=0.0), should_stop=StopAfter(4))
     after = _state(tmp_path / "run").values["learner"]
     assert after["charged"] == before["charged"] + 4
     assert (tmp_path / "run" / "private" / "secret").read_text() == secret
