@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,6 +16,7 @@ from shopgen_django.engines.cutout import CutoutEngine
 from shopgen_django.exceptions import PermanentError
 
 from .base import OperationContext
+from .marks import BoxField, StrokesField, painted_strokes
 from .parameters import Parameters
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from shopgen_django.imaging.cutout import CutOut, Hints
 
 ENGINE = "cutout"
-MAX_STROKES = 500
-MAX_POINTS = 20_000
 _STROKES_SIDE = 512
 
 DOUBTS: Mapping[str, str | Promise] = {
@@ -44,13 +42,13 @@ DOUBTS: Mapping[str, str | Promise] = {
 class CutParameters(Parameters):
     """Fields for everything that cuts a product out."""
 
-    box = forms.JSONField(
+    box = BoxField(
         label=gettext_lazy("Box"), required=False,
         help_text=gettext_lazy(
             "[left, top, right, bottom] as shares of the picture, 0 to 1: nothing outside is product. Empty: all of it."
         ),
     )
-    strokes = forms.JSONField(
+    strokes = StrokesField(
         label=gettext_lazy("Brush strokes"), required=False,
         help_text=gettext_lazy(
             'A list of {"keep": true or false, "radius": share of the side, "points": [[x, y], …]}: painted over what '
@@ -63,49 +61,6 @@ class CutParameters(Parameters):
             "Results that the cut-out trusts less than this are held back with the reason; 0 lets everything through."
         ),
     )
-
-    def clean_box(self) -> list[float] | None:
-        box = self.cleaned_data.get("box")
-        if box in (None, "", []):
-            return None
-        if not (isinstance(box, list) and len(box) == 4 and all(_share(value) for value in box)):
-            raise ValidationError(_("A box is four numbers of 0 to 1: left, top, right, bottom."))
-        left, top, right, bottom = (float(value) for value in box)
-        if not (left < right and top < bottom):
-            raise ValidationError(_("The box is empty: left must be smaller than right, and top than bottom."))
-        return [left, top, right, bottom]
-
-    def clean_strokes(self) -> list[dict[str, Any]] | None:
-        strokes = self.cleaned_data.get("strokes")
-        if strokes in (None, "", []):
-            return None
-        if not isinstance(strokes, list) or len(strokes) > MAX_STROKES:
-            raise ValidationError(_("Strokes are a list of at most %(limit)d.") % {"limit": MAX_STROKES})
-        settled = [_stroke(stroke) for stroke in strokes]
-        if sum(len(stroke["points"]) for stroke in settled) > MAX_POINTS:
-            raise ValidationError(_("The strokes have more than %(limit)d points.") % {"limit": MAX_POINTS})
-        return settled
-
-
-def _share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and 0 <= value <= 1
-
-
-def _stroke(stroke: Any) -> dict[str, Any]:
-    points = stroke.get("points") if isinstance(stroke, dict) else None
-    if (
-        not isinstance(stroke, dict)
-        or not set(stroke) <= {"keep", "radius", "points"}
-        or not isinstance(stroke.get("keep"), bool)
-        or not _share(stroke.get("radius", 0.01))
-        or not isinstance(points, list)
-        or not points
-        or not all(isinstance(point, list) and len(point) == 2 and all(_share(v) for v in point) for point in points)
-    ):
-        raise ValidationError(
-            _('A stroke is {"keep": true or false, "radius": 0 to 1, "points": [[x, y], …]} with values of 0 to 1.')
-        )
-    return {"keep": stroke["keep"], "radius": float(stroke.get("radius", 0.01)), "points": points}
 
 
 def cut(context: OperationContext, picture: Image.Image) -> CutOut:
@@ -134,24 +89,14 @@ def cut(context: OperationContext, picture: Image.Image) -> CutOut:
 def hints_of(params: Mapping[str, Any]) -> Hints:
     """The parameters ``box`` and ``strokes`` as the imaging code takes them."""
     import numpy as np
-    from PIL import Image, ImageDraw
 
     from shopgen_django.imaging.cutout import Hints
 
     box = params.get("box")
+    strokes = params.get("strokes")
     painted = None
-    if params.get("strokes"):
-        canvas = Image.new("L", (_STROKES_SIDE, _STROKES_SIDE))
-        draw = ImageDraw.Draw(canvas)
-        for stroke in params["strokes"]:
-            value = 1 if stroke["keep"] else 2
-            points = [(x * (_STROKES_SIDE - 1), y * (_STROKES_SIDE - 1)) for x, y in stroke["points"]]
-            radius = max(1.0, stroke["radius"] * _STROKES_SIDE)
-            if len(points) > 1:
-                draw.line(points, fill=value, width=max(1, round(2 * radius)), joint="curve")
-            for x, y in (points[0], points[-1]):
-                draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value)
-        painted = np.asarray(canvas, np.uint8)
+    if strokes:
+        painted = np.asarray(painted_strokes(strokes, (_STROKES_SIDE, _STROKES_SIDE), keep=1, drop=2), np.uint8)
     return Hints(box=None if box is None else (box[0], box[1], box[2], box[3]), strokes=painted)
 
 

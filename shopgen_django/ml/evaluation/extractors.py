@@ -19,8 +19,8 @@ from torch import Tensor
 
 from shopgen_django.imaging.onnx_session import OnnxRuntimeMissing, OnnxUnreadable, open_session
 from shopgen_django.ml import files
-from shopgen_django.ml.errors import MissingExtra, MLError, ModelFileError
-from shopgen_django.ml.folder import from_safetensors
+from shopgen_django.ml.errors import MissingExtra, ModelFileError
+from shopgen_django.ml.shipped import fill
 
 from .network import DIMENSION, LAYER, SIDE, FeatureNetwork, to_input
 
@@ -105,7 +105,7 @@ class ShippedExtractor(Extractor):
     def __init__(self, weights: Path = SHIPPED, *, device: str = "cpu") -> None:
         data = _read(weights)
         network = FeatureNetwork()
-        _load(network, data, weights)
+        fill(network, data, weights)
         self._network = network.to(device).eval().requires_grad_(False)
         self._device = device
         self.identity = Identity(
@@ -189,7 +189,7 @@ class InceptionExtractor(Extractor):
                 f"{name}.json must say \"architecture\": \"{INCEPTION}\"; other networks can be given as .onnx."
             )
         network = InceptionV3(variant=preparation.variant)
-        _load(network, data, Path(name), drop=("fc.", "AuxLogits."))
+        fill(network, data, Path(name), drop=("fc.", "AuxLogits."))
         self._network = network.to(device).eval().requires_grad_(False)
         self._device = device
         self._preparation = preparation
@@ -242,27 +242,3 @@ def _read_preparation(path: Path) -> Preparation:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelFileError(f"{path} does not say how pictures are prepared ({error}). Example: {example}.") from None
     return made
-
-
-def _load(network: torch.nn.Module, data: bytes, path: Path, *, drop: tuple[str, ...] = ()) -> None:
-    """Fill a network with exactly its tensors, as float32.
-
-    Raises:
-        ModelFileError: names, shapes or values don't fit.
-    """
-    try:
-        tensors, _values = from_safetensors(data)
-    except MLError as error:
-        raise ModelFileError(f"{path}: {error}") from None
-    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    kept = {
-        name: value.float() for name, value in tensors.items()
-        if not name.startswith(drop or ("\0",)) and not name.endswith("num_batches_tracked")
-    }  # fmt: skip
-    odd = sorted(kept.keys() ^ wanted.keys())
-    odd += [name for name in kept.keys() & wanted.keys() if kept[name].shape != wanted[name].shape]
-    if odd:
-        raise ModelFileError(f"{path} doesn't fit its network: {', '.join(odd[:3])} missing, too many or misshapen.")
-    if not all(bool(torch.isfinite(value).all()) for value in kept.values()):
-        raise ModelFileError(f"{path} holds values that are not finite numbers.")
-    network.load_state_dict(kept, strict=False)
