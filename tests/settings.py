@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from tests.database import postgres_or
+
 BASE_DIR = Path(__file__).resolve().parent
 if os.environ.get("SHOPGEN_TEST_DIR"):
     WORK_DIR = Path(os.environ["SHOPGEN_TEST_DIR"])
@@ -57,29 +59,15 @@ TEMPLATES = [
         },
     }
 ]
-if os.environ.get("SHOPGEN_TEST_POSTGRES"):
-    # host=... dbname=... user=... port=... of a private cluster (see tests/postgres.py)
-    _parts = dict(part.split("=", 1) for part in os.environ["SHOPGEN_TEST_POSTGRES"].split())
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.postgresql",
-            "NAME": _parts["dbname"],
-            "USER": _parts["user"],
-            "HOST": _parts["host"],
-            "PORT": _parts.get("port", ""),
-            "CONN_MAX_AGE": 60,
-        }
-    }
-else:
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": str(WORK_DIR / "db.sqlite3"),
-            "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
-            # A file: threads of one test share an in-memory database's table locks, which no real shop has.
-            "TEST": {"NAME": str(WORK_DIR / "test.sqlite3")},
-        }
-    }
+DATABASES = {
+    "default": postgres_or({
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": str(WORK_DIR / "db.sqlite3"),
+        "OPTIONS": {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": "PRAGMA journal_mode=WAL"},
+        # A file: threads of one test share an in-memory database's table locks, which no real shop has.
+        "TEST": {"NAME": str(WORK_DIR / "test.sqlite3")},
+    })
+}  # fmt: skip
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 MEDIA_URL = "/media/"

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import PrivatePostgres, postgres_server
+
+__all__ = ["postgres_server"]
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
@@ -25,11 +28,11 @@ def require(package: str) -> None:
     pytest.skip(text)
 
 
-def run_inside(shop: str, *options: str, tmp_path: Path) -> str:
-    """The output of pytest inside the shop, which has to pass and to have run tests."""
+def run_inside(shop: str, *options: str, tmp_path: Path, postgres: str = "") -> str:
+    """The output of pytest inside the shop, which has to pass and to have run tests; on SQLite or ``postgres``."""
     project = f"tests.catalogues.{shop}_project"
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": f"{project}.settings", "OMP_NUM_THREADS": "1"}
-    environment.pop("SHOPGEN_TEST_POSTGRES", None)
+    environment["SHOPGEN_TEST_POSTGRES"] = postgres
     environment.pop("PYTEST_ADDOPTS", None)
     command = [
         sys.executable,
@@ -62,6 +65,16 @@ def test_oscar_keeps_the_contract_and_shows_what_is_published(tmp_path: Path) ->
     require("oscar")
     # Oscar's migrations take a minute; tables straight from its models are the same ones.
     run_inside("oscar", "--nomigrations", tmp_path=tmp_path)
+
+
+@pytest.mark.integration
+@pytest.mark.postgres
+@pytest.mark.parametrize(("shop", "options"), [("oscar", ["--nomigrations"]), ("wagtail", [])])
+def test_the_shops_keep_the_contract_on_postgresql(
+    shop: str, options: list[str], postgres_server: PrivatePostgres, tmp_path: Path
+) -> None:
+    require(shop)
+    run_inside(shop, *options, tmp_path=tmp_path, postgres=postgres_server.create_database(f"{shop}_shop"))
 
 
 @pytest.mark.slow

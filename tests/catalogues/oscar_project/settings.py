@@ -8,6 +8,8 @@ from pathlib import Path
 import oscar
 from oscar.defaults import *  # noqa: F403
 
+from tests.database import postgres_or
+
 BASE_DIR = Path(tempfile.mkdtemp(prefix="shopgen-oscar-"))
 SECRET_KEY = "tests-only"
 ALLOWED_HOSTS = ["*"]
@@ -57,8 +59,7 @@ TEMPLATES = [
 ]
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": ":memory:",
+        **postgres_or({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}),
         "ATOMIC_REQUESTS": True,
     }
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from tests.database import postgres_or
+
 BASE_DIR = Path(tempfile.mkdtemp(prefix="shopgen-wagtail-"))
 SECRET_KEY = "tests-only"
 ALLOWED_HOSTS = ["*"]
@@ -58,7 +60,7 @@ TEMPLATES = [
         },
     }
 ]
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}}
+DATABASES = {"default": postgres_or({"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"})}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "/static/"
 MEDIA_URL = "/media/"
