@@ -89,7 +89,7 @@ class Request:
 
 
 def run(request: Request, say: Say) -> None:
-    """Evaluate, write ``evaluation.json`` (and, of a generator, ``report.html``), and say the figures.
+    """Evaluate, write ``evaluation.json`` and ``report.html``, and say the figures.
 
     Raises:
         MLError: no model, unlike figures, a private model without ``unsafe_metrics``.
@@ -141,8 +141,9 @@ def _generator(request: Request, say: Say) -> None:
 
 def _restorer(request: Request, say: Say) -> None:
     from .evaluation.evaluate import clean_pictures
+    from .evaluation.restorer_report import write_restorer_report
     from .evaluation.restoring import judge_restorer, load_lpips
-    from .evaluation.results import EVALUATION
+    from .evaluation.results import EVALUATION, REPORT
     from .restore import load_restorer
 
     model = load_restorer(request.folder, request.device)
@@ -164,9 +165,15 @@ def _restorer(request: Request, say: Say) -> None:
     }  # fmt: skip
     request.target.mkdir(parents=True, exist_ok=True)
     files.write_json(request.target / EVALUATION, values)
+    files.write_bytes(
+        request.target / REPORT,
+        write_restorer_report(
+            request.folder.name, found, model.restore, pictures.images, seed=request.seed, held_out=pictures.held_out
+        ),
+    )
     if not pictures.held_out:
         say("These are photos that it was trained on; give others (--source) to know how it does on new ones.")
-    say(f"Written: {request.target / EVALUATION}")
+    say(f"Written: {request.target / EVALUATION}, {request.target / REPORT}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

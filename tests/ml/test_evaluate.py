@@ -15,9 +15,12 @@ from shopgen_django.ml import evaluate as command
 from shopgen_django.ml.errors import ConfigError, DatasetError
 from shopgen_django.ml.evaluation.classifier import accuracies, balanced, fit_classifier
 from shopgen_django.ml.evaluation.evaluate import Comparison, evaluate
+from shopgen_django.ml.evaluation.ladders import blurred
 from shopgen_django.ml.evaluation.material import real_material, shares_of, training_pictures
 from shopgen_django.ml.evaluation.report import write_report
+from shopgen_django.ml.evaluation.spectrum import fine_detail, radial_power
 from shopgen_django.ml.loop import train
+from shopgen_django.ml.sample import LoadedGenerator, load_generator
 from tests.ml.photos import make_folder, tiny
 
 
@@ -54,6 +57,43 @@ def test_an_evaluation_has_every_figure_with_its_floor(found: Comparison) -> Non
     assert {rung.ladder for rung in values.ladder} == {"blur", "noise", "categories"}
 
 
+def test_weights_before_averaging_are_measured_as_well(found: Comparison, model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    assert found.evaluation.kid_raw is not None
+    assert found.evaluation.kid_raw != found.evaluation.kid.at_floor
+    copied = tmp_path / "first"
+    shutil.copytree(model, copied, ignore=shutil.ignore_patterns("state*"))
+    assert evaluate(copied, count=36).evaluation.kid_raw is None  # the model alone, without what it learnt with
+
+
+def test_ways_lead_from_one_picture_to_another(found: Comparison, model: Path) -> None:
+    generator = load_generator(model)
+    assert isinstance(generator, LoadedGenerator)
+    first, last = generator.sample(2, category="bags", seed=0)
+    way = generator.walk(12, category="bags", seed=0)
+    assert (way[0].tobytes(), way[-1].tobytes()) == (first.tobytes(), last.tobytes())
+    assert found.walks is not None and found.walks.shape[:2] == (6, 12)
+    steps = np.abs(np.diff(found.walks.astype(float), axis=1)).mean(axis=(2, 3, 4))
+    whole = np.abs(found.walks[:, -1].astype(float) - found.walks[:, 0]).mean(axis=(1, 2, 3))
+    assert (steps.max(axis=1) < np.maximum(1.0, 0.7 * whole)).all()
+    with pytest.raises(ValueError, match="at least 2"):
+        generator.walk(1, category="bags")
+
+
+def test_a_spectrum_tells_soft_pictures_and_checkerboards() -> None:
+    rng = np.random.default_rng(0)
+    real = np.clip(128 + blurred(rng.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8), 0.5).astype(int) // 4, 0, 255)
+    real = real.astype(np.uint8)
+    board = (np.indices((32, 32)).sum(axis=0) % 2 * 20).astype(np.uint8)
+    power = radial_power(real)
+    assert power.shape == (16,)
+    assert fine_detail(power, power) == pytest.approx(1.0)
+    assert fine_detail(radial_power(blurred(real, 2.0)), power) < 0.3
+    stripes = np.minimum(255, real.astype(int) + board[:1] * 3).astype(np.uint8)
+    assert fine_detail(radial_power(stripes), power) > 2.0
+
+
 def test_the_same_seed_gives_the_same_figures(model: Path, found: Comparison) -> None:
     assert evaluate(model, count=36).evaluation == found.evaluation
     assert evaluate(model, count=36, seed=1).evaluation.kid != found.evaluation.kid
@@ -72,7 +112,8 @@ def test_the_report_is_one_file_that_loads_nothing(found: Comparison, model: Pat
     evaluation = replace(found.evaluation, model="<script>alert(1)</script>")
     page = write_report(replace(found, evaluation=evaluation), model).decode()
     assert "<script" not in page
-    for text in ("KID", "Ladders", "Nearest photos", "Categories", "Made pictures", "Training", "bags", "Not selected"):
+    for text in ("KID", "Ladders", "Nearest photos", "Categories", "Made pictures", "Training", "bags", "Not selected",
+                 "From one to another", "Fineness", "KID, not averaged"):  # fmt: skip
         assert text in page, text
     assert evaluation.reference.digest in page
     sources = re.findall(r'(?:src|href)="([^"]{0,30})', page)

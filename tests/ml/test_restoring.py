@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from shopgen_django.ml.errors import ModelFileError
+from shopgen_django.ml.evaluation.restorer_report import write_restorer_report
 from shopgen_django.ml.evaluation.restoring import SAME, judge_restorer, load_lpips
 
 DATA = Path(__file__).parents[1] / "data" / "fashion_mnist_900" / "fmnist900.npz"
@@ -42,6 +46,21 @@ def test_who_knows_the_answer_is_perfect(clean: np.ndarray) -> None:
     answers = iter([Image.fromarray(picture[0]) for picture in clean] * 4)
     found = judge_restorer(lambda picture: next(answers), clean)
     assert all(each.restored_psnr == SAME for each in found)
+
+
+def test_the_report_shows_every_level_with_its_pictures(clean: np.ndarray) -> None:
+    def soft(image: Image.Image) -> Image.Image:
+        return image.filter(ImageFilter.GaussianBlur(0.8))
+
+    found = judge_restorer(soft, clean)
+    page = write_restorer_report("<b>soft</b>", found, soft, clean, seed=0, held_out=True).decode()
+    assert "<b>soft</b>" not in page and "not trained on" in page and "http" not in re.sub(r"data:[^\"]+", "", page)
+    for each in found:
+        assert f"Noise of {each.sigma:g}" in page and f"{each.restored_psnr:.2f} dB" in page
+    sheets = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^\"]+)", page)]
+    assert len(sheets) == len(found)
+    with Image.open(io.BytesIO(sheets[2])) as sheet:
+        assert sheet.width > sheet.height > 0  # eight columns, three rows
 
 
 def test_lpips_is_a_graph_with_two_inputs(clean: np.ndarray, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from shopgen_django.ml.metrics import (
     nearest_of_own,
     pair_distance,
 )
+from shopgen_django.ml.sample import Sampler
 
 from .classifier import accuracies, balanced, fit_classifier
 from .extractors import Extractor, load_extractor
@@ -38,14 +39,18 @@ from .material import (
     made_in_folder,
     real_material,
     training_pictures,
+    ways_between,
+    without_averaging,
 )
 from .results import CategoryFigures, Evaluation, Floored, Memory, Reference
+from .spectrum import fine_detail, radial_power
 
 FEWEST = 16
 MOST_ON_LADDER = 500
 NEIGHBOURS = 5
 CLOSEST = 8
 DOUBLES_AMONG = 1_000
+WALKS, WALK_STEPS = 6, 12
 Say = Callable[[str], object]
 
 
@@ -58,6 +63,8 @@ class Comparison:
     made: Material
     train: Material | None
     """The training photos that ``evaluation.memory`` names; None when they aren't at hand."""
+    walks: NDArray[np.uint8] | None = None
+    """Ways between two made pictures, ``(n, WALK_STEPS, c, s, s)``; None where the model can't be asked for them."""
 
 
 def evaluate(
@@ -96,6 +103,8 @@ def evaluate(
         real = real_material(pictures)
         told(f"making {count} pictures")
         made = made_by_model(generator, real, count=count, seed=seed)
+        raw = without_averaging(path, generator)
+        walks = ways_between(generator, WALKS, WALK_STEPS, seed=seed)
         sha256, size = str(card["sha256"]), generator.size
     else:
         if source is None:
@@ -104,7 +113,7 @@ def evaluate(
         pictures = given_pictures(Path(source), size=size, channels=3, prepare="none", fit="pad")
         real = real_material(pictures)
         made = made_in_folder(path, real, size=size, channels=3, count=count)
-        sha256 = files.sha256_bytes(made.images.tobytes())
+        sha256, raw, walks = files.sha256_bytes(made.images.tobytes()), None, None
     _enough(real, made)
     reference = Reference(
         digest=pictures.digest, count=len(real), kind="given" if source is not None else "train", size=size
@@ -112,10 +121,10 @@ def evaluate(
     told(f"features of {len(real)} real and {len(made)} made pictures")
     train = Material(images=np.asarray(trained.images), labels=None, names=()) if trained is not None else None
     evaluation = _figures(
-        _Sides(real=real, made=made, trained=trained, extractor=extractor), told,
+        _Sides(real=real, made=made, trained=trained, extractor=extractor, raw=raw), told,
         model=path.name, sha256=sha256, seed=seed, reference=reference,
     )  # fmt: skip
-    return Comparison(evaluation=evaluation, real=real, made=made, train=train)
+    return Comparison(evaluation=evaluation, real=real, made=made, train=train, walks=walks)
 
 
 def refuse_private(folder: Path) -> None:
@@ -164,6 +173,8 @@ class _Sides:
     made: Material
     trained: Pictures | None
     extractor: Extractor
+    raw: Sampler | None
+    """The generator without averaging."""
 
 
 def _figures(
@@ -189,6 +200,9 @@ def _figures(
                       count=size)
         for name in ("precision", "recall", "density", "coverage")
     }  # fmt: skip
+    power = radial_power(real.images)
+    by_half = [radial_power(real.images[half]) for half in (one, other)]
+    detail = fine_detail(radial_power(made.images), power)
     told("categories, neighbours, doubles")
     by_category, accuracy_real, accuracy_made, reverse = _categories(real, made, f_real, f_made, (one, other))
     limit = float(np.percentile(nearest_of_own(f_real), 1)) * 0.999
@@ -205,6 +219,8 @@ def _figures(
         fid_fair=frechet_is_fair(extractor.identity.dimension, len(real), len(made)),
         **spread,
         variety=_variety(real, made, f_real, f_made),
+        detail=Floored(value=detail, floor=fine_detail(by_half[1], by_half[0]), at_floor=detail, count=size),
+        kid_raw=_kid_raw(sides, halves[0], seed),
         memory=_memory(sides, f_made), double_pairs=found.pairs, double_pairs_real=usual.pairs, support=found.support,
         accuracy_real=accuracy_real, accuracy_made=accuracy_made, accuracy_reverse=reverse, categories=by_category,
         ladder=rungs, like_blur=read_off(rungs, "blur", estimate.value),
@@ -244,6 +260,13 @@ def _halves(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 def _spread(count: int, wanted: int) -> NDArray[np.int64]:
     """``wanted`` of ``count`` positions, evenly (made pictures lie sorted by category)."""
     return np.linspace(0, count - 1, wanted).round().astype(np.int64)
+
+
+def _kid_raw(sides: _Sides, f_real: Features, seed: int) -> float | None:
+    if sides.raw is None:
+        return None
+    made = made_by_model(sides.raw, sides.real, count=max(FEWEST, len(f_real)), seed=seed)
+    return kid(f_real, sides.extractor.features(made.images))
 
 
 def _variety(real: Material, made: Material, f_real: Features, f_made: Features) -> float:

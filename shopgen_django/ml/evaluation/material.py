@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from shopgen_django.ml.config import TrainConfig, config_from_dict
 from shopgen_django.ml.data import CACHE_FILE, Pictures, hold_out, load_pictures, open_source
 from shopgen_django.ml.errors import DatasetError, MLError
 from shopgen_django.ml.folder import CARD, CONFIG, DATASET
-from shopgen_django.ml.sample import Sampler, load_generator
+from shopgen_django.ml.sample import LoadedGenerator, Sampler, load_generator
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 MOST_REAL = 5_000
@@ -146,3 +147,38 @@ def load_model(folder: Path, device: str) -> tuple[Sampler, dict[str, Any]]:
     """A folder's generator and its card."""
     generator = load_generator(folder, device)
     return generator, generator.card
+
+
+def without_averaging(folder: Path, generator: Sampler) -> Sampler | None:
+    """The generator of a run's newest state before averaging; None where the run's state is not at hand."""
+    from shopgen_django.ml.folder import RunFolder
+
+    if not isinstance(generator, LoadedGenerator):
+        return None
+    try:
+        state = RunFolder(folder).load_state()
+    except (MLError, OSError):
+        return None  # a copy of the model without its state, or with half of it: the model itself is whole
+    prefix = "module/generator/"
+    own = {} if state is None else {
+        name.removeprefix(prefix): value for name, value in state.tensors.items() if name.startswith(prefix)
+    }  # fmt: skip
+    network = copy.deepcopy(generator.network)
+    if own.keys() != network.state_dict().keys():
+        return None
+    network.load_state_dict(own)
+    return generator.with_network(network)
+
+
+def ways_between(generator: Sampler, count: int, steps: int, *, seed: int) -> NDArray[np.uint8] | None:
+    """``count`` ways between two made pictures, ``(count, steps, c, s, s)``, of the categories in turn.
+
+    None for a model that runs on onnxruntime: its teacher can be asked.
+    """
+    if not isinstance(generator, LoadedGenerator):
+        return None
+    names = generator.categories or (None,)
+    return np.stack([
+        to_array(generator.walk(steps, category=names[n % len(names)], seed=seed + n), generator.channels)
+        for n in range(count)
+    ])  # fmt: skip

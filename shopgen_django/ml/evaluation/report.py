@@ -18,6 +18,7 @@ from .evaluate import Comparison
 from .ladders import BLURS, NOISES, blurred, noisy
 from .material import Material
 from .results import Evaluation
+from .spectrum import radial_power
 from .words import ladder_words, rows
 
 COLUMNS = 12
@@ -42,12 +43,7 @@ code { overflow-wrap: anywhere; font-size: .85em; }
 def write_report(found: Comparison, folder: Path | None = None) -> bytes:
     """The page. ``folder`` is the run's, for its curves."""
     evaluation = found.evaluation
-    name = escape(evaluation.model)
-    parts = [
-        "<!doctype html><html lang=en><head><meta charset=utf-8>",
-        '<meta name=viewport content="width=device-width, initial-scale=1">',
-        f"<title>Evaluation of {name}</title><style>{STYLE}</style></head><body>",
-        f"<h1>Evaluation of {name}</h1>",
+    return page(evaluation.model, [
         f"<p>{evaluation.count} made pictures, compared with {evaluation.reference.count} real ones "
         f"({_kind(evaluation)}) at {evaluation.reference.size} px. {escape(ladder_words(evaluation))}</p>",
         *(f"<p class=note>{escape(note)}</p>" for note in evaluation.notes),
@@ -55,14 +51,25 @@ def write_report(found: Comparison, folder: Path | None = None) -> bytes:
         _pictures("Made pictures", "Not selected: the first ones of the seed, by category where there are any.",
                   found.made),
         _pictures("Real pictures", "As they come, for comparison.", found.real),
+        _walks(found),
+        _spectrum(found),
         _ladders(found),
         _neighbours(found),
         _categories(evaluation),
         _curves(folder),
         _small_print(evaluation),
-        "</body></html>",
-    ]  # fmt: skip
-    return "\n".join(part for part in parts if part).encode()
+    ])  # fmt: skip
+
+
+def page(model: str, parts: Iterable[str]) -> bytes:
+    """A page around parts that are HTML already; empty ones are left out."""
+    name = escape(model)
+    head = (
+        "<!doctype html><html lang=en><head><meta charset=utf-8>"
+        '<meta name=viewport content="width=device-width, initial-scale=1">'
+        f"<title>Evaluation of {name}</title><style>{STYLE}</style></head><body><h1>Evaluation of {name}</h1>"
+    )
+    return "\n".join([head, *(part for part in parts if part), "</body></html>"]).encode()
 
 
 def _kind(evaluation: Evaluation) -> str:
@@ -78,12 +85,12 @@ def _figures(evaluation: Evaluation) -> str:
         f"“Real” is what one half of the real pictures scores against the other ({evaluation.kid.count} a side): no "
         "model can be expected to do better."
     )
-    return "<h2>Figures</h2>" + _table(("Figure", "Model", "Real", "What it says"), lines, caption, numbers=(1, 2))
+    return "<h2>Figures</h2>" + table(("Figure", "Model", "Real", "What it says"), lines, caption, numbers=(1, 2))
 
 
 def _pictures(title: str, words: str, side: Material) -> str:
     picked = _first_of_each(side)
-    return f"<h2>{title}</h2><p>{words}</p>{_sheet(side.images[picked], COLUMNS, title)}"
+    return f"<h2>{title}</h2><p>{words}</p>{picture_sheet(side.images[picked], COLUMNS, title)}"
 
 
 def _first_of_each(side: Material) -> NDArray[np.int64]:
@@ -94,6 +101,41 @@ def _first_of_each(side: Material) -> NDArray[np.int64]:
     for number in range(len(side.names)):
         picked += np.flatnonzero(side.labels == number)[:COLUMNS].tolist()
     return np.array(picked or range(min(SHOWN, len(side))), dtype=np.int64)
+
+
+def _walks(found: Comparison) -> str:
+    if found.walks is None:
+        return ""
+    count, steps = found.walks.shape[:2]
+    pictures = found.walks.reshape(count * steps, *found.walks.shape[2:])
+    shown = picture_sheet(pictures, steps, "ways between made pictures")
+    return (
+        "<h2>From one to another</h2><p>Each row leads from one random vector to another. Smooth changes are good; a "
+        f"picture that jumps into the next one was learnt by heart.</p>{shown}"
+    )
+
+
+def _spectrum(found: Comparison) -> str:
+    real, made = radial_power(found.real.images), radial_power(found.made.images)
+    curves = [("real", "#888", real), ("made", "#c33", made)]
+    tops = np.log10(np.concatenate([real, made]) + 1e-12)
+    low, high = float(tops.min()), float(tops.max()) + 1e-9
+    width, height = 480, 180
+
+    def line(colour: str, power: NDArray[np.float64]) -> str:
+        points = " ".join(
+            f"{width * index / max(1, len(power) - 1):.1f},{height * (high - value) / (high - low):.1f}"
+            for index, value in enumerate(np.log10(power + 1e-12))
+        )
+        return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>'
+
+    legend = ", ".join(f'<span style="color:{colour}">■</span> {name}' for name, colour, _power in curves)
+    return (
+        "<h2>Fineness</h2><p>Power from coarse (left) to the finest detail (right), on a logarithmic scale. A curve "
+        "that falls below the real one is soft; one that rises at the right end draws a pattern of its own.</p>"
+        f'<svg role="img" aria-label="power spectrum" viewBox="-4 -4 {width + 8} {height + 8}" width="{width}">'
+        f"{''.join(line(colour, power) for _name, colour, power in curves)}</svg><p>{legend}</p>"
+    )
 
 
 def _ladders(found: Comparison) -> str:
@@ -107,9 +149,9 @@ def _ladders(found: Comparison) -> str:
     few = found.real.images[np.linspace(0, len(found.real) - 1, STRIP).round().astype(int)]
     strips = [few, *(blurred(few, sigma) for sigma in BLURS), *(noisy(few, amount) for amount in NOISES)]
     caption = "Real pictures, spoilt on purpose, against other real ones: what the distances mean."
-    table = _table(("Real pictures", "by", "KID", "FID"), lines, caption, numbers=(1, 2, 3))
-    shown = _sheet(np.concatenate(strips), STRIP, "real pictures, blurred and noisy")
-    return f"<h2>Ladders</h2>{table}<p>Untouched, four steps of blur, four of noise:</p>{shown}"
+    figures = table(("Real pictures", "by", "KID", "FID"), lines, caption, numbers=(1, 2, 3))
+    shown = picture_sheet(np.concatenate(strips), STRIP, "real pictures, blurred and noisy")
+    return f"<h2>Ladders</h2>{figures}<p>Untouched, four steps of blur, four of noise:</p>{shown}"
 
 
 def _neighbours(found: Comparison) -> str:
@@ -120,7 +162,7 @@ def _neighbours(found: Comparison) -> str:
     for made, photo, distance in memory.nearest:
         both = np.stack([found.made.images[made], np.asarray(found.train.images[photo])])
         words = f"<figcaption>distance {distance:.2f}</figcaption>"
-        pairs.append(f"<figure>{_sheet(both, 2, 'made and photo')}{words}</figure>")
+        pairs.append(f"<figure>{picture_sheet(both, 2, 'made and photo')}{words}</figure>")
     return (
         "<h2>Nearest photos</h2><p>The made pictures that lie closest to a training photo (made left, photo right; "
         "mirrored ones count as well). A distance of 1 is what photos usually have.</p>"
@@ -136,7 +178,7 @@ def _categories(evaluation: Evaluation) -> str:
         for c in evaluation.categories
     ]
     heads = ("Category", "Real", "Made", "Recognised", "Useful", "Variety")
-    return "<h2>Categories</h2>" + _table(heads, lines, "See the table of figures for what these say.",
+    return "<h2>Categories</h2>" + table(heads, lines, "See the table of figures for what these say.",
                                           numbers=range(1, 6))  # fmt: skip
 
 
@@ -160,9 +202,10 @@ def _small_print(evaluation: Evaluation) -> str:
     )
 
 
-def _table(
+def table(
     heads: Sequence[str], lines: Iterable[Sequence[str]], caption: str, *, numbers: Iterable[int]
 ) -> str:
+    """Lines of text; ``numbers`` are the columns that hold figures."""
     right = set(numbers)
     body = "".join(
         "<tr>" + "".join(f"<td{' class=n' if n in right else ''}>{escape(text)}</td>" for n, text in enumerate(line))
@@ -173,7 +216,7 @@ def _table(
     return f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _sheet(pictures: NDArray[np.uint8], columns: int, words: str) -> str:
+def picture_sheet(pictures: NDArray[np.uint8], columns: int, words: str) -> str:
     """Pictures in rows; large ones are reduced, small ones enlarged by a whole factor."""
     shown = [to_pillow(np.ascontiguousarray(picture)) for picture in pictures]
     side = shown[0].width

@@ -51,9 +51,8 @@ def judge_restorer(
     """Add white noise to clean pictures ``(n, 1|3, h, w)`` and compare what ``restore`` makes of them, 8 bit, blind."""
     found = []
     for sigma in SIGMAS:
-        noise = np.random.default_rng([seed, int(sigma)]).normal(0.0, sigma, clean.shape) if sigma else 0.0
-        noisy = np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
-        restored = np.stack([_array(restore(to_pillow(picture)), picture.shape) for picture in noisy])
+        noisy = add_noise(clean, sigma, seed)
+        restored = restored_pictures(restore, noisy)
         filters: list[ImageFilter.Filter] = [ImageFilter.MedianFilter(3), *map(ImageFilter.GaussianBlur, GAUSSIANS)]
         simple = [
             _psnr(clean, np.stack([_array(to_pillow(picture).filter(each), picture.shape) for picture in noisy]))
@@ -69,6 +68,17 @@ def judge_restorer(
             )
         )
     return tuple(found)
+
+
+def add_noise(clean: NDArray[np.uint8], sigma: float, seed: int) -> NDArray[np.uint8]:
+    """White noise of a standard deviation of ``sigma`` (0..255), rounded and clipped."""
+    noise = np.random.default_rng([seed, int(sigma)]).normal(0.0, sigma, clean.shape) if sigma else 0.0
+    return np.asarray(np.clip(np.rint(clean + noise), 0, 255), dtype=np.uint8)
+
+
+def restored_pictures(restore: Restore, noisy: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What ``restore`` makes of pictures ``(n, 1|3, h, w)``."""
+    return np.stack([_array(restore(to_pillow(picture)), picture.shape) for picture in noisy])
 
 
 def load_lpips(path: str | Path) -> Lpips:

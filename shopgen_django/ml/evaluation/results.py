@@ -102,6 +102,10 @@ class Evaluation:
     coverage: Floored
     variety: float
     """Mean distance between two made pictures (of a category, where there are any), divided by real ones'."""
+    detail: Floored
+    """Power of fine detail, as a multiple of real pictures'."""
+    kid_raw: float | None
+    """KID of the newest weights without averaging, at the floor's number of pictures; None where they weren't kept."""
     memory: Memory | None
     double_pairs: int
     double_pairs_real: int
@@ -136,9 +140,12 @@ class Evaluation:
 def summary_of(values: Mapping[str, Any]) -> dict[str, Any]:
     """The figures of ``evaluation.json`` that a row keeps."""
     plain = ("fid_fair", "kid_error", "variety", "double_pairs", "support", "accuracy_real", "accuracy_made",
-             "accuracy_reverse", "like_blur", "like_noise", "count", "seed", "extractor", "reference")  # fmt: skip
+             "accuracy_reverse", "like_blur", "like_noise", "kid_raw", "count", "seed", "extractor",
+             "reference")  # fmt: skip
     found: dict[str, Any] = {name: values.get(name) for name in plain}
-    for name in ("kid", "fid", "precision", "recall", "density", "coverage"):
+    for name in ("kid", "fid", "precision", "recall", "density", "coverage", "detail"):
+        if name not in values:  # evaluated by an earlier version
+            continue
         found[name] = values[name]["value"]
         found[f"{name}_floor"] = values[name]["floor"]
     found["fid_at_floor"] = values["fid"]["at_floor"]

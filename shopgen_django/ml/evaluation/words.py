@@ -35,7 +35,15 @@ def rows(found: Evaluation) -> list[Row]:
         _share("Coverage", found.coverage, "real pictures that have a made one near: what is not covered is missing"),
         Row(name="Variety", value=f"{found.variety:.0%}", floor="100%",
             meaning="how different two made pictures are, compared with two real ones of a category"),
+        Row(name="Fine detail", value=f"{found.detail.value:.0%}", floor=f"{found.detail.floor:.0%}",
+            meaning="power at the finest scales; far below 100% is soft, far above noise or a checkerboard"),
     ]  # fmt: skip
+    if found.kid_raw is not None:
+        made.insert(1, Row(
+            name="KID, not averaged", value=f"{found.kid_raw:.4f}",
+            floor=f"{found.kid.floor:.4f} (averaged: {found.kid.at_floor:.4f})",
+            meaning="of the newest weights before they are averaged; averaging should be ahead",
+        ))  # fmt: skip
     if found.memory is not None:
         by = {"held_out": "photos never trained on", "leave_one_out": "training photos among themselves"}
         made.append(
