@@ -188,6 +188,10 @@ def check_paths(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         (f'SHOPGEN["ENGINES"]["{alias}"]["BACKEND"]', _entry(entry)) for alias, entry in app_settings.ENGINES.items()
     ]
     paths += [(f'SHOPGEN["GATES"][{number}]', path) for number, path in enumerate(app_settings.GATES)]
+    paths += [
+        (f'SHOPGEN["SAFETY"]["{kind}"][{number}]', path)
+        for kind, listed in app_settings.SAFETY.items() for number, path in enumerate(listed)
+    ]
     for where, path in paths:
         problem = _leads_nowhere(path)
         if problem:

@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
         "generator": {"BACKEND": "shopgen_django.engines.trained.TrainedGenerator", "OPTIONS": {}},
         "generator-onnx": {"BACKEND": "shopgen_django.engines.onnx_generator.OnnxGenerator", "OPTIONS": {}},
         "cutout": {"BACKEND": "shopgen_django.engines.cutout.Cutout", "OPTIONS": {}},
+        # Large picture models; does nothing until its option MODEL names one.
+        "diffusion": {"BACKEND": "shopgen_django.engines.diffusers.Diffusers", "OPTIONS": {}},
     },
     # How workers are told that a job waits.
     "QUEUE": {
@@ -37,6 +39,8 @@ DEFAULTS: dict[str, Any] = {
     # Dotted paths of callables (image, measurements) -> Verdict, asked before a result reaches review.
     "GATES": ["shopgen_django.operations.gates.not_blank"],
     "REVIEW": {"REQUIRE_APPROVAL": True, "FOUR_EYES": False},
+    # Dotted paths of callables that may refuse words, and pictures that were made of them; asked before all else.
+    "SAFETY": {"PROMPT": [], "PICTURE": []},
     # Whether "Import photos", "Generate pictures" ... appear on the shop's own product list in the Django admin.
     "ADMIN_ACTIONS": True,
     "LIMITS": {

@@ -44,6 +44,7 @@ class Stored:
     measurements: Mapping[str, float]
     held_back: str
     digital_source: str
+    facts: Mapping[str, str]
 
 
 def store_output(lease: Lease, index: int, output: Output, operation: Operation) -> Stored:
@@ -67,7 +68,7 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
     origin = _origin(lease.job, operation)
     content = encode(
         image, format=output.format, digital_source_type=origin,
-        software=f"shopgen-django {__version__}", extra=_provenance(lease.job),
+        software=f"shopgen-django {__version__}", extra={**output.facts, **_provenance(lease.job)},
     )
     sha256 = hashlib.sha256(content).hexdigest()
     name = save_bytes(result_name(lease.job.pk, lease.token, index, sha256, output.format), content)
@@ -75,6 +76,7 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
         index=index, name=name, sha256=sha256, format=output.format, width=image.width, height=image.height,
         bytes=len(content), alt_text=str(output.alt_text), category=output.category, parents=output.parents,
         measurements=measurements, held_back=held_back, digital_source=origin,
+        facts=dict(output.facts),
     )
 
 
@@ -190,5 +192,6 @@ def _row(
         file=stored.name, sha256=stored.sha256, format=stored.format, width=stored.width, height=stored.height,
         bytes=stored.bytes, alt_text=(stored.alt_text or job.product_label or _("Picture"))[:500],
         digital_source=stored.digital_source, job=job, index=stored.index, model_version=job.model_version,
-        operation=job.operation, params=dict(params), created_by_id=job.created_by_id, **product,
+        operation=job.operation, params={**params, "made_with": dict(stored.facts)} if stored.facts else dict(params),
+        created_by_id=job.created_by_id, **product,
     )

@@ -73,6 +73,9 @@ class Output:
     """Ids of the inputs that this picture was made from."""
     held_back: str = ""
     """A reason why this result must not enter review by itself (for example high uncertainty)."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """How it was made beyond the parameters (the model's hash, versions): written into the file and kept with the row.
+    Names are simple: letters, digits, underscores."""
 
 
 def _ignore_progress(share: float, stage: str = "") -> None:

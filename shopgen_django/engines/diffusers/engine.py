@@ -1,0 +1,196 @@
+"""Engine over models of the diffusers library: a folder that the shop supplies, or a hub id when that is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext as _
+
+from shopgen_django.conf import app_settings
+from shopgen_django.engines.errors import ModelMissing, WrongKind
+from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
+
+from .folder import INDEX, ModelFolder, read_folder
+from .install import EXTRA, load_libraries, missing, require
+from .loading import DTYPES, device_of, dtype_of, load_parts, weights_in
+from .lora import chosen_files, lora_files
+from .manifest import fingerprint, read_manifest, require_licence, verified
+from .memory import free_bytes, plan_for
+from .running import run_request
+from .shelf import SHELF, Key, Loaded
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+MAX_PIXELS = 2 << 20
+
+
+class Diffusers(PictureEngine):
+    """Text to picture, picture to picture and repainting by Stable Diffusion 1, 2, XL and 3 and Flux models.
+
+    Options: ``MODEL``, a folder (absolute, or a name under ``ROOT/models``), or a hub id with ``ALLOW_HUB``;
+    ``INPAINT_MODEL``, another one for repainting; ``SHA256`` that the model must have; ``REVISION`` of a hub id;
+    ``DEVICE`` ("auto": the worker's) and ``ALLOW_CPU`` when it is missing; ``DTYPE``; ``BATCH``, pictures at a time on
+    a GPU; ``CACHE``, models a worker keeps; ``MAX_PIXELS`` of one picture; ``LORAS``, name -> file;
+    ``SAFETY_CHECKER``, whether a checker in the folder is used.
+    """
+
+    def __init__(
+        self, *, MODEL: str | Path = "", INPAINT_MODEL: str | Path = "", SHA256: str = "", REVISION: str = "main",
+        ALLOW_HUB: bool = False, DEVICE: str = "auto", ALLOW_CPU: bool = False, DTYPE: str = "auto", BATCH: int = 4,
+        CACHE: int = 2, MAX_PIXELS: int = MAX_PIXELS, LORAS: Mapping[str, Any] | None = None,
+        SAFETY_CHECKER: bool = True, **options: Any,
+    ) -> None:
+        if options:
+            raise ImproperlyConfigured(
+                f"The engine Diffusers has no options {', '.join(sorted(options))}. docs/large-models.md lists them."
+            )
+        if DTYPE not in DTYPES:
+            raise ImproperlyConfigured(f"The option DTYPE is one of {', '.join(DTYPES)}, not {DTYPE!r}.")
+        super().__init__(MODEL=MODEL)
+        self._models: dict[Task, str] = {
+            "text": str(MODEL), "image": str(MODEL), "inpaint": str(INPAINT_MODEL or MODEL)
+        }
+        self._sha256, self._revision, self._hub = SHA256, REVISION, bool(ALLOW_HUB)
+        self._device, self._allow_cpu, self._dtype = DEVICE, bool(ALLOW_CPU), DTYPE
+        self._batch, self._capacity = max(1, int(BATCH)), max(1, int(CACHE))
+        self._max_pixels, self._checker = int(MAX_PIXELS), bool(SAFETY_CHECKER)
+        self._loras = lora_files(LORAS or {})
+        self._keys: set[Key] = set()
+
+    def check(self) -> list[str]:
+        if not self._models["text"] and not self._models["inpaint"]:
+            return []
+        absent = missing()
+        problems = [f"Packages are missing ({', '.join(absent)}): {EXTRA}."] if absent else []
+        for name in sorted({name for name in self._models.values() if name}):
+            try:
+                if not _HUB_ID.fullmatch(name) or Path(name).is_dir():
+                    read_folder(self._local(name))
+            except Exception as error:
+                problems.append(str(error))
+        return problems
+
+    def identity(self) -> str:
+        named = []
+        for name in sorted({name for name in self._models.values() if name}):
+            try:
+                folder = self.folder_of(name)
+                manifest = read_manifest(folder)
+                digest = manifest.sha256 if manifest else fingerprint(folder)
+            except ModelMissing:
+                digest = "missing"
+            named.append(f"{Path(name).name} {digest[:12]}")
+        return ", ".join(named) or "no model"
+
+    @property
+    def lora_names(self) -> tuple[str, ...]:
+        return tuple(sorted(self._loras))
+
+    def describe(self, task: Task = "text") -> Described:
+        folder, name = self._folder(task)
+        manifest = read_manifest(folder.path)
+        require_licence(manifest, folder.path, noncommercial=app_settings.ALLOW_NONCOMMERCIAL_MODELS)
+        return folder.described(
+            name=name, max_pixels=self._max_pixels, licence=manifest.licence if manifest else "",
+            sha256=manifest.sha256 if manifest else "",
+        )
+
+    def run(
+        self, request: PictureRequest, *, on_step: Callable[[float], None] = lambda share: None,
+        check: Callable[[], None] = lambda: None,
+    ) -> Iterator[MadePicture]:
+        described = self.describe(request.task)
+        described.require_size(request.width, request.height)
+        loras = chosen_files(self._loras, request.loras)
+        folder, _name = self._folder(request.task)
+        require()
+        diffusers = load_libraries(hub=self._hub)
+        device = device_of(request.device if self._device == "auto" else self._device, allow_cpu=self._allow_cpu)
+        dtype = dtype_of(self._dtype, device)
+        key = (str(folder.path), fingerprint(folder.path), dtype, device, str(self._checker))
+        self._keys.add(key)
+        need, _largest = weights_in(folder, dtype)
+
+        def load() -> Loaded:
+            check()
+            return self._load(diffusers, folder, dtype, device, request)
+
+        with SHELF.borrowed(key, load, capacity=self._capacity, need=need, device=device) as loaded, loaded.lock:
+            pictures = run_request(diffusers, loaded, request, loras, on_step=on_step, check=check)
+        return iter(pictures)
+
+    def free(self) -> None:
+        SHELF.release(self._keys.__contains__)
+        self._keys.clear()
+
+    def _load(
+        self, diffusers: Any, folder: ModelFolder, dtype: str, device: str, request: PictureRequest
+    ) -> Loaded:
+        manifest = read_manifest(folder.path)
+        digest = verified(
+            folder.path, manifest, threads=request.threads,
+            expected=self._sha256 if str(folder.path) == str(self.folder_of(self._models["text"])) else "",
+        )
+        weights, largest = weights_in(folder, dtype)
+        plan = plan_for(
+            weights=weights, largest=largest, free=free_bytes(device), device=device,
+            pixels=request.width * request.height, batch=self._batch if device != "cpu" else 1,
+        )
+        parts = load_parts(diffusers, folder, dtype, skip=() if self._checker else ("safety_checker",))
+        return Loaded(
+            folder=folder, digest=digest, dtype=dtype, device=device, weights=weights, parts=parts, plan=plan
+        )
+
+    def _folder(self, task: Task) -> tuple[ModelFolder, str]:
+        name = self._models[task]
+        if not name:
+            raise ModelMissing(
+                _("No model is configured for this. Name a folder in the settings: SHOPGEN['ENGINES']['%(alias)s'] = "
+                  "{'OPTIONS': {'MODEL': '/path/to/model'}}. The page “Large models” of the documentation says more.")
+                % {"alias": "diffusion"}
+            )
+        folder = read_folder(self.folder_of(name))
+        if task not in folder.tasks:
+            raise WrongKind(
+                _("The model %(name)s was made for repainting parts of pictures and does nothing else. Name it as "
+                  "INPAINT_MODEL, and another one as MODEL.") % {"name": name}
+            )
+        return folder, Path(name).name
+
+    def folder_of(self, name: str) -> Path:
+        """Where a model lies. Raises ModelMissing."""
+        local = self._local(name)
+        if (local / INDEX).is_file() or not _HUB_ID.fullmatch(name):
+            return local
+        return self._from_hub(name)
+
+    def _local(self, name: str) -> Path:
+        path = Path(name).expanduser()
+        return path if path.is_absolute() else Path(app_settings.root) / "models" / path
+
+    def _from_hub(self, name: str) -> Path:
+        """A hub id: the copy in the hub's cache on this machine, fetched first only where that is allowed."""
+        require("huggingface_hub")
+        from huggingface_hub import snapshot_download
+
+        try:
+            return Path(
+                snapshot_download(
+                    name, revision=self._revision, local_files_only=not self._hub,
+                    allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
+                )
+            )
+        except (OSError, ValueError) as error:
+            if self._hub:
+                raise ModelMissing(
+                    _("The model %(name)s could not be fetched: %(why)s")
+                    % {"name": name, "why": str(error).strip().splitlines()[0][:300]}
+                ) from error
+            raise ModelMissing(
+                _("The model %(name)s is not on this machine, and nothing is fetched unless the option ALLOW_HUB is "
+                  "on. Put its folder under %(path)s, or allow it.")
+                % {"name": name, "path": Path(app_settings.root) / "models"}
+            ) from error

@@ -1,0 +1,185 @@
+"""Load a checked folder: part by part, safetensors only, every tensor accounted for, nothing asked of any server."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from shopgen_django.engines.errors import DeviceMissing, ModelCorrupt, OutOfMemory, WrongKind
+
+from .folder import Component, ModelFolder
+from .install import require
+from .memory import Plan, ran_out
+
+_BITS = {"float32": 4, "float16": 2, "bfloat16": 2}
+DTYPES = ("auto", *_BITS)
+
+
+def device_of(asked: str, *, allow_cpu: bool) -> str:
+    """The device to work on. Raises DeviceMissing when it is not there and the processor is not allowed instead."""
+    import torch
+
+    there = (
+        asked == "cpu"
+        or (asked.startswith("cuda") and torch.cuda.is_available() and _has(asked))
+        or (asked == "mps" and torch.backends.mps.is_available())
+    )
+    if there:
+        return asked
+    if allow_cpu:
+        return "cpu"
+    raise DeviceMissing(
+        _("The device %(device)s was asked for and is not there. Give the worker a GPU (and a torch built for it), or "
+          "set the option ALLOW_CPU; large models are very slow on the processor.") % {"device": asked}
+    )
+
+
+def dtype_of(wished: str, device: str) -> str:
+    """float32 on a processor; on a GPU bfloat16 where it can, else float16; unless one is named."""
+    if wished != "auto":
+        return wished
+    if not device.startswith("cuda"):
+        return "float32"
+    import torch
+
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+
+
+def weights_in(folder: ModelFolder, dtype: str) -> tuple[int, int]:
+    """Bytes that all weights take in this precision, and those of the largest part, from sizes of files alone."""
+    sizes = []
+    for component in folder.components:
+        stored = 2 if component.variant else 4
+        sizes.append(component.bytes * _BITS[dtype] // stored)
+    # A plain file may hold 16 bits as well; taking it for 32 errs on the side of what is needed.
+    return sum(sizes), max(sizes, default=0)
+
+
+def load_parts(
+    diffusers: Any, folder: ModelFolder, dtype: str, *, skip: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Every part of the pipeline, on the processor, except those to ``skip``.
+
+    Raises ModelCorrupt when a file can't be read, lacks tensors, or has some of other shapes; WrongKind for a class
+    that is no model, tokenizer or scheduler; OutOfMemory.
+    """
+    import torch
+
+    parts: dict[str, Any] = {}
+    for component in folder.components:
+        if component.name in skip:
+            continue
+        try:
+            parts[component.name] = _load(diffusers, component, getattr(torch, dtype))
+        except (ModelCorrupt, WrongKind):
+            raise
+        except Exception as error:
+            if ran_out(error):
+                raise OutOfMemory(_("There is not enough memory to load %(path)s.") % {"path": folder.path}) from error
+            raise ModelCorrupt(
+                _("%(path)s can't be loaded: %(why)s") % {"path": component.folder, "why": _first_line(error)}
+            ) from error
+    return parts
+
+
+def _load(diffusers: Any, component: Component, dtype: Any) -> Any:
+    cls = _class(diffusers, component)
+    where = str(component.folder)
+    if not component.weights:
+        return cls.from_pretrained(where, local_files_only=True)
+    options: dict[str, Any] = {
+        "local_files_only": True, "use_safetensors": True, "output_loading_info": True, "dtype": dtype,
+    }
+    if component.variant:
+        options["variant"] = component.variant
+    module, told = cls.from_pretrained(where, **options)
+    for what, text in (
+        ("missing_keys", _("tensors are missing")), ("mismatched_keys", _("tensors have another shape")),
+        ("error_msgs", _("tensors can't be used")),
+    ):
+        found = told.get(what) or ()
+        if found:
+            names = ", ".join(str(each[0] if isinstance(each, tuple) else each) for each in sorted(found, key=str)[:3])
+            raise ModelCorrupt(
+                _("%(path)s: %(what)s (%(count)d, for example %(names)s). The model would work with random values.")
+                % {"path": component.folder, "what": text, "count": len(found), "names": names}
+            )
+    return module.eval()
+
+
+def _class(diffusers: Any, component: Component) -> Any:
+    """The class a folder names, if it is one that such a folder may name."""
+    transformers = importlib.import_module("transformers")
+    if component.library == "transformers":
+        home = transformers
+    elif component.library == "diffusers":
+        home = diffusers
+    else:
+        home = importlib.import_module(f"diffusers.pipelines.{component.library}")
+    cls = getattr(home, component.kind, None)
+    bases: tuple[type, ...] = (
+        diffusers.ModelMixin, diffusers.SchedulerMixin, transformers.PreTrainedModel,
+        transformers.PreTrainedTokenizerBase, transformers.image_processing_utils.BaseImageProcessor,
+        transformers.ProcessorMixin,
+    )
+    if not (isinstance(cls, type) and (issubclass(cls, bases) or component.kind.startswith("CLIPImageProcessor"))):
+        raise WrongKind(
+            _("%(path)s is to be a %(kind)s, which is no part of a picture model that is known here.")
+            % {"path": component.folder, "kind": f"{component.library}.{component.kind}"}
+        )
+    return cls
+
+
+def place(pipeline: Any, plan: Plan, device: str) -> None:
+    """Lay a pipeline into memory as planned. Raises OutOfMemory."""
+    try:
+        if plan.placement == "whole":
+            pipeline.to(device)
+        else:
+            require("accelerate")
+            if plan.placement == "parts":
+                pipeline.enable_model_cpu_offload(device=device)
+            else:
+                pipeline.enable_sequential_cpu_offload(device=device)
+    except Exception as error:
+        if ran_out(error):
+            raise OutOfMemory(
+                _("There is not enough memory on %(device)s for this model.") % {"device": device}
+            ) from error
+        raise
+    vae = pipeline.vae
+    if hasattr(vae, "enable_tiling"):
+        (vae.enable_tiling if plan.tiling else vae.disable_tiling)()
+
+
+def economise(pipeline: Any) -> None:
+    """The last resort after memory ran out: attention in slices, the autoencoder on tiles and picture by picture."""
+    if hasattr(pipeline, "enable_attention_slicing"):
+        pipeline.enable_attention_slicing()
+    for name in ("enable_tiling", "enable_slicing"):
+        if hasattr(pipeline.vae, name):
+            getattr(pipeline.vae, name)()
+
+
+def splurge(pipeline: Any, plan: Plan) -> None:
+    """Undo :func:`economise`."""
+    if hasattr(pipeline, "disable_attention_slicing"):
+        pipeline.disable_attention_slicing()
+    if hasattr(pipeline.vae, "disable_slicing"):
+        pipeline.vae.disable_slicing()
+    if hasattr(pipeline.vae, "disable_tiling") and not plan.tiling:
+        pipeline.vae.disable_tiling()
+
+
+def _has(device: str) -> bool:
+    import torch
+
+    number = device.partition(":")[2]
+    return not number or int(number) < torch.cuda.device_count()
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__

@@ -1,0 +1,123 @@
+"""Which files a model consists of, by hash, and under which licence: ``shopgen.json`` beside ``model_index.json``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from shopgen_django.engines.errors import LicenceRefused, ModelCorrupt
+from shopgen_django.ml.files import sha256_file
+
+from .folder import MANIFEST, files_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """``files``: path inside the folder -> SHA-256; ``sha256``: of all of them (:func:`digest_of`)."""
+
+    licence: str = ""
+    commercial: bool = True
+    source: str = ""
+    base: str = ""
+    sha256: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """``None`` where there is none. Raises ModelCorrupt for one that can't be read."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        files = {str(name): str(digest) for name, digest in value["files"].items()}
+        return Manifest(
+            licence=str(value.get("licence") or ""), commercial=value.get("commercial", True) is True,
+            source=str(value.get("source") or ""), base=str(value.get("base") or ""), sha256=digest_of(files),
+            files=files,
+        )
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ModelCorrupt(_("%(path)s can't be read: %(why)s.") % {"path": path, "why": error}) from error
+
+
+def write_manifest(
+    folder: Path, *, licence: str, commercial: bool, source: str = "", base: str = "", threads: int = 1
+) -> Manifest:
+    """Hash a model's files as they are now and write that down beside them; later loads insist on it."""
+    files = hash_files(folder, threads=threads)
+    manifest = Manifest(
+        licence=licence, commercial=commercial, source=source, base=base, sha256=digest_of(files), files=files
+    )
+    text = json.dumps(
+        {"licence": licence, "commercial": commercial, "source": source, "base": base, "sha256": manifest.sha256,
+         "files": files},
+        indent=2, sort_keys=True,
+    )
+    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    return manifest
+
+
+def verified(folder: Path, manifest: Manifest | None, *, threads: int = 1, expected: str = "") -> str:
+    """Hash every file and give the digest of all.
+
+    Raises ModelCorrupt when a file is not the one of the manifest, is missing or was added, or when the digest is not
+    ``expected`` ("" for none).
+    """
+    found = hash_files(folder, threads=threads)
+    if manifest is not None and dict(manifest.files) != found:
+        changed = sorted(
+            name for name in {*manifest.files, *found} if manifest.files.get(name) != found.get(name)
+        )
+        raise ModelCorrupt(
+            _("%(path)s is not the model that was added: changed, missing or new are %(names)s. Put the files back, or "
+              "add the model anew.") % {"path": folder, "names": ", ".join(changed[:5])}
+        )
+    digest = digest_of(found)
+    if expected and digest != expected.lower():
+        raise ModelCorrupt(
+            _("%(path)s has the SHA-256 %(found)s; the setting SHA256 says %(expected)s.")
+            % {"path": folder, "found": digest, "expected": expected}
+        )
+    return digest
+
+
+def require_licence(manifest: Manifest | None, folder: Path, *, noncommercial: bool) -> None:
+    """Raises LicenceRefused for a model whose manifest forbids commercial use, unless that is allowed."""
+    if manifest is not None and not manifest.commercial and not noncommercial:
+        raise LicenceRefused(
+            _("The licence of %(path)s (%(licence)s) forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] "
+              "if that is what you want.") % {"path": folder, "licence": manifest.licence or "?"}
+        )
+
+
+def hash_files(folder: Path, *, threads: int = 1) -> dict[str, str]:
+    """SHA-256 of each file that is read; several at once, since hashing lets other threads run."""
+    paths = files_of(folder)
+    with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
+        digests = list(pool.map(sha256_file, paths))
+    return {path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, digests, strict=True)}
+
+
+def digest_of(files: Mapping[str, str]) -> str:
+    """One SHA-256 for a set of files: of their sorted lines "path, NUL, digest, newline"."""
+    lines = "".join(f"{name}\0{digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def fingerprint(folder: Path) -> str:
+    """Changes when a file is written anew (name, size, time): cheap, for caches; no proof of anything."""
+    lines = []
+    for path in [*files_of(folder), folder / MANIFEST]:
+        try:
+            seen = path.stat()
+        except OSError:
+            continue
+        lines.append(f"{path.relative_to(folder).as_posix()}\0{seen.st_size}\0{seen.st_mtime_ns}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -1,0 +1,104 @@
+"""How much memory there is, what a model needs, and giving memory back for real."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Placement = Literal["whole", "parts", "layers"]
+"""All weights on the device; one part of the pipeline at a time; one layer at a time (slow, fits nearly anywhere)."""
+
+_ROOM_PER_PIXEL = 2_500
+"""Bytes of working memory per pixel of one picture, roughly: activations of UNet and autoencoder at 16 bit."""
+_ROOM = 512 << 20
+_TILE_FROM = 1536 * 1536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a model is laid into memory, decided from what is free."""
+
+    placement: Placement
+    tiling: bool
+    """The autoencoder works on tiles."""
+    batch: int
+    """Pictures at a time."""
+
+
+def free_bytes(device: str) -> int:
+    """Free memory of a device ("cpu", "cuda", "cuda:1", "mps"), as far as the machine says; 0: not known."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+    return min((each for each in (_system_free(), _group_free()) if each), default=0)
+
+
+def plan_for(*, weights: int, largest: int, free: int, device: str, pixels: int, batch: int) -> Plan:
+    """The fastest way that fits. Attention is not sliced: torch's own kernel needs as little memory and is faster.
+
+    Args:
+        weights: bytes of all weights in the precision they are used in; ``largest``: of the largest part.
+        free: bytes that are free on the device; 0 when unknown (then it is assumed to fit).
+        pixels: of one picture.
+        batch: pictures at a time that are wished for.
+    """
+    one = _ROOM + pixels * _ROOM_PER_PIXEL
+    tiling = pixels >= _TILE_FROM
+    if not free or weights + one * max(1, batch) <= free:
+        return Plan(placement="whole", tiling=tiling, batch=max(1, batch))
+    if weights + one <= free:
+        fits = max(1, (free - weights) // one)
+        return Plan(placement="whole", tiling=tiling, batch=min(batch, int(fits)))
+    if not device.startswith("cuda"):
+        # Moving parts to and fro gives nothing where weights and work share one memory.
+        return Plan(placement="whole", tiling=True, batch=1)
+    placement: Placement = "parts" if largest + one <= free else "layers"
+    return Plan(placement=placement, tiling=True, batch=1)
+
+
+def give_back(device: str = "cpu") -> None:
+    """Return freed memory to the system: Python's cycles, the device's cache, the C library's arenas."""
+    gc.collect()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and device.startswith("cuda") and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    if sys.platform.startswith("linux"):
+        try:
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+        except (OSError, AttributeError):  # another C library (musl) has nothing to trim
+            return
+
+
+def ran_out(error: BaseException) -> bool:
+    """Whether an exception says that memory did not suffice: torch has a class for devices, mere words for CPUs."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(
+        words in text for words in ("can't allocate memory", "out of memory", "not enough memory")
+    )
+
+
+def _system_free() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    found = {name: rest for name, _colon, rest in (line.partition(":") for line in lines)}
+    return int(found.get("MemAvailable", "0 kB").split()[0]) * 1024
+
+
+def _group_free() -> int:
+    """What the control group (a container's limit) still allows; 0 where there is no limit."""
+    base = Path("/sys/fs/cgroup")
+    try:
+        limit = (base / "memory.max").read_text(encoding="ascii").strip()
+        used = int((base / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+    return max(1, int(limit) - used) if limit.isdigit() else 0

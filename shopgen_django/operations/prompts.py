@@ -1,0 +1,132 @@
+"""Words for large models: the parameters that every such operation shares, placeholders, and what became of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from shopgen_django.engines.pictures import Lora
+
+from .base import OperationContext
+from .parameters import Parameters
+
+PLACEHOLDERS = ("title", "category")
+_PLACEHOLDER = re.compile(r"\{(\w*)\}")
+_LORA = re.compile(r"\s*([\w.-]+)\s*(?::\s*(-?\d+(?:\.\d+)?)\s*)?")
+
+SCHEDULERS = (
+    ("", gettext_lazy("The model's own")), ("euler", "Euler"), ("euler_a", "Euler a"), ("dpm++", "DPM++ 2M"),
+    ("dpm++_karras", "DPM++ 2M Karras"), ("ddim", "DDIM"), ("pndm", "PNDM"), ("heun", "Heun"), ("unipc", "UniPC"),
+    ("lcm", "LCM"), ("flow_euler", "Flow Euler"),
+)
+
+
+class PromptParameters(Parameters):
+    """Fields for everything that a large model makes by words."""
+
+    prompt = forms.CharField(
+        label=gettext_lazy("Words"), max_length=2000, initial="{title}",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text=gettext_lazy(
+            "What shall be seen, for example: {title} on a marble table, soft daylight. {title} and {category} stand "
+            "for the product's own."
+        ),
+    )
+    negative = forms.CharField(
+        label=gettext_lazy("Words for what shall not be seen"), max_length=2000, required=False,
+        help_text=gettext_lazy("For example: text, watermark, people."),
+    )
+    count = forms.IntegerField(
+        label=gettext_lazy("How many"), min_value=1, max_value=16, initial=1,
+        help_text=gettext_lazy("Number of variants to make."),
+    )
+    seed = forms.IntegerField(
+        label=gettext_lazy("Seed"), min_value=0, max_value=2**31 - 1, required=False,
+        help_text=gettext_lazy("The same seed makes the same pictures; empty: a new one each time."),
+    )
+    steps = forms.IntegerField(
+        label=gettext_lazy("Steps"), min_value=1, max_value=150, initial=30,
+        help_text=gettext_lazy("More take longer and are finer; beyond 50 hardly anything changes."),
+    )
+    guidance = forms.FloatField(
+        label=gettext_lazy("Heed the words"), min_value=0, max_value=30, initial=7.0,
+        help_text=gettext_lazy(
+            "How closely the words are followed: 5 to 9 for most models, 1 to 4 for newer ones; 1 and less: freely, "
+            "and without heeding what shall not be seen."
+        ),
+    )
+    scheduler = forms.ChoiceField(
+        label=gettext_lazy("Scheduler"), choices=SCHEDULERS, initial="", required=False,
+        help_text=gettext_lazy("How noise becomes a picture. The model's own is right unless you know better."),
+    )
+    loras = forms.CharField(
+        label=gettext_lazy("LoRAs"), max_length=500, required=False,
+        help_text=gettext_lazy("Fine-tunings that the settings name, with their weights: house-style: 0.8, linen: 0.5"),
+    )
+
+    def clean_prompt(self) -> str:
+        return _known_placeholders(str(self.cleaned_data["prompt"]))
+
+    def clean_negative(self) -> str:
+        return _known_placeholders(str(self.cleaned_data.get("negative") or ""))
+
+    def clean_loras(self) -> str:
+        text = str(self.cleaned_data.get("loras") or "")
+        parse_loras(text)
+        return text
+
+
+def parse_loras(text: str) -> tuple[Lora, ...]:
+    """``"name: 0.8, other"`` -> LoRAs with their weights (1 where none is given). Raises forms.ValidationError."""
+    found = []
+    for part in filter(str.strip, text.split(",")):
+        match = _LORA.fullmatch(part)
+        weight = float(match.group(2) or 1.0) if match else 0.0
+        if match is None or not -4.0 <= weight <= 4.0:
+            raise forms.ValidationError(
+                _("LoRAs are names with weights of -4 to 4, separated by commas: house-style: 0.8, linen: 0.5")
+            )
+        found.append(Lora(name=match.group(1), weight=weight))
+    if len({each.name for each in found}) < len(found):
+        raise forms.ValidationError(_("A LoRA is named twice."))
+    return tuple(found)
+
+
+def expand(text: str, *, title: str, category: str) -> str:
+    """The words with the product's own in place of {title} and {category}; what is empty leaves no gap.
+
+    One pass: braces in a product's title are not read again.
+    """
+    values: Mapping[str, str] = {"title": title, "category": category}
+    filled = _PLACEHOLDER.sub(lambda match: values.get(match.group(1), match.group(0)), text)
+    return re.sub(r"\s+([,.;])", r"\1", re.sub(r"\s+", " ", filled)).strip(" ,;")
+
+
+def words_of(context: OperationContext) -> tuple[str, str]:
+    """Prompt and negative prompt as the model gets them. A product without a title is called by its category."""
+    title = context.product_title or context.category
+    category = context.category or context.product_title
+    prompt, negative = (
+        expand(str(context.params[name] or ""), title=title, category=category) for name in ("prompt", "negative")
+    )
+    return prompt, negative
+
+
+def _known_placeholders(text: str) -> str:
+    unknown = sorted({name for name in _PLACEHOLDER.findall(text) if name not in PLACEHOLDERS})
+    if unknown:
+        raise forms.ValidationError(
+            _("Unknown placeholders: %(names)s. Known are {title} and {category}.")
+            % {"names": ", ".join("{" + name + "}" for name in unknown)}
+        )
+    return text
+
+
+def lora_parameters(params: Mapping[str, Any]) -> tuple[Lora, ...]:
+    """The parameter ``loras`` of parameters that were validated."""
+    return parse_loras(str(params.get("loras") or ""))

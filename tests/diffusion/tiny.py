@@ -1,0 +1,144 @@
+"""Model folders of the real classes, tiny and untrained: what they make is noise, but every step is the real one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """The 256 byte signs of a byte-level tokenizer, each alone and at a word's end, and a few merges."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in plain]
+    signs = [chr(byte) for byte in plain] + [chr(256 + number) for number in range(len(others))]
+    merges = [("r", "e"), ("re", "d</w>"), ("s", "h")]
+    words = [*signs, *(f"{sign}</w>" for sign in signs), *("".join(pair) for pair in merges), START, END]
+    return {word: number for number, word in enumerate(words)}, merges
+
+
+def tokenizer() -> Any:
+    from transformers import CLIPTokenizer
+
+    vocab, merges = vocabulary()
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=77)
+
+
+def text_config(**changes: Any) -> Any:
+    from transformers import CLIPTextConfig
+
+    vocab, _merges = vocabulary()
+    return CLIPTextConfig(**{
+        "vocab_size": len(vocab), "hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4,
+        "num_hidden_layers": 2, "max_position_embeddings": 77, "bos_token_id": vocab[START],
+        "eos_token_id": vocab[END], "pad_token_id": vocab[END], **changes,
+    })  # fmt: skip
+
+
+def unet(**changes: Any) -> Any:
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(**{
+        "block_out_channels": (32, 64), "layers_per_block": 1, "sample_size": 8, "in_channels": 4, "out_channels": 4,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"), "cross_attention_dim": 32,
+        "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"), "attention_head_dim": 8, "norm_num_groups": 8,
+        **changes,
+    })  # fmt: skip
+
+
+def vae(**changes: Any) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(**{
+        "block_out_channels": (16, 16, 32, 32), "in_channels": 3, "out_channels": 3, "latent_channels": 4,
+        "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "norm_num_groups": 8, "layers_per_block": 1, "sample_size": 64, **changes,
+    })  # fmt: skip
+
+
+def scheduler() -> Any:
+    from diffusers import PNDMScheduler
+
+    return PNDMScheduler(
+        skip_prk_steps=True, steps_offset=1, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+    )
+
+
+def make_sd(folder: Path, *, in_channels: int = 4, checker: bool = False) -> Path:
+    """A Stable Diffusion 1 folder, 5 MB; ``in_channels`` 9: one for repainting."""
+    import torch
+    from diffusers import StableDiffusionInpaintPipeline, StableDiffusionPipeline
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(0)
+    cls = StableDiffusionPipeline if in_channels == 4 else StableDiffusionInpaintPipeline
+    guard = safety_checker() if checker else (None, None)
+    cls(
+        vae=vae(), text_encoder=CLIPTextModel(text_config()), tokenizer=tokenizer(),
+        unet=unet(in_channels=in_channels), scheduler=scheduler(), safety_checker=guard[0],
+        feature_extractor=guard[1], requires_safety_checker=checker,
+    ).save_pretrained(str(folder))
+    return folder
+
+
+def safety_checker() -> tuple[Any, Any]:
+    """One that takes out every picture: its thresholds lie under anything that a cosine can be."""
+    import torch
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    vision = {
+        "hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 1,
+        "image_size": 32, "patch_size": 8, "projection_dim": 16,
+    }
+    guard = StableDiffusionSafetyChecker(CLIPConfig(vision_config=vision, projection_dim=16))
+    with torch.no_grad():
+        guard.concept_embeds_weights.fill_(-2.0)
+        guard.special_care_embeds_weights.fill_(2.0)
+    size = {"height": 32, "width": 32}
+    return guard, CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=size)
+
+
+def make_sdxl(folder: Path) -> Path:
+    """A Stable Diffusion XL folder, 7 MB."""
+    import torch
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    config = text_config(hidden_act="gelu", projection_dim=32)
+    StableDiffusionXLPipeline(
+        vae=vae(), text_encoder=CLIPTextModel(config), text_encoder_2=CLIPTextModelWithProjection(config),
+        tokenizer=tokenizer(), tokenizer_2=tokenizer(),
+        unet=unet(
+            addition_embed_type="text_time", addition_time_embed_dim=8, transformer_layers_per_block=(1, 1),
+            projection_class_embeddings_input_dim=6 * 8 + 32, cross_attention_dim=64, use_linear_projection=True,
+        ),
+        scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
+        add_watermarker=False,
+    ).save_pretrained(str(folder))
+    return folder
+
+
+def make_lora(folder: Path, model: Path, *, seed: int = 1) -> Path:
+    """A LoRA for the folder's unet that changes what it makes by a lot."""
+    import torch
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    network = UNet2DConditionModel.from_pretrained(str(model / "unet"), local_files_only=True)
+    network.add_adapter(LoraConfig(r=4, target_modules=["to_k", "to_q", "to_v", "to_out.0"]))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if "lora_" in name:
+                value.normal_(0.0, 0.5)
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(network))
+    StableDiffusionPipeline.save_lora_weights(str(folder), unet_lora_layers=layers)
+    return folder / "pytorch_lora_weights.safetensors"
