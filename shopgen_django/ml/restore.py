@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,9 @@ from .errors import ModelFileError
 from .sample import load_network
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from PIL import Image
     from torch import Tensor
 
@@ -54,89 +56,113 @@ class LoadedRestorer:
         """How much noise there is in a picture, and of which kind: the median over up to 16 pieces of it."""
         import torch
 
-        pictures = self._tensor(image)
+        array = self._array(image)
         with torch.no_grad():
-            found = [self._network.estimator(piece.to(self._device)) for piece in _spread(pictures)]
+            found = [self._network.estimator(self._tensor(piece)) for piece in _spread(array)]
         level = torch.cat([each.level for each in found]).median()
         coloured = torch.cat([each.coloured for each in found]).median().sigmoid()
         return Noise(sigma=float(level), coloured=float(coloured))
 
-    def restore(self, image: Image.Image, *, strength: float = 1.0, sigma: float | None = None) -> Image.Image:
+    def restore(
+        self,
+        image: Image.Image,
+        *,
+        strength: float = 1.0,
+        sigma: float | None = None,
+        noise: Noise | None = None,
+        on_tile: Callable[[float], object] | None = None,
+    ) -> Image.Image:
         """The picture without its noise, of the same size; transparency is kept as it is.
+
+        Beyond the picture and its result memory is needed for one tile of 256 pixels.
 
         Args:
             image: mode ``L``, ``RGB`` or ``RGBA``, any size from 2 x 2.
             strength: 0..1, how much of the change is made; below 1 a little grain stays.
             sigma: standard deviation of white noise, 0..255; ``None`` estimates level and kind, and leaves the picture
                 alone when there is hardly any.
+            noise: what :meth:`estimate` said, so that it isn't asked again; goes before ``sigma``.
+            on_tile: called with the share that is done, 0..1, after each tile; what it raises ends the work.
 
         Raises:
             ValueError: a number out of its range, or another mode.
         """
-        import torch
-
         if not 0.0 <= strength <= 1.0 or (sigma is not None and not 0.0 <= sigma <= 255.0):
             raise ValueError("strength must be between 0 and 1, sigma between 0 and 255.")
-        noise = Noise(sigma=sigma, coloured=0.0) if sigma is not None else self.estimate(image)
-        if strength == 0.0 or noise.sigma == 0.0 or (sigma is None and noise.sigma < LEAST_LEVEL):
+        array = self._array(image)
+        guessed = noise is not None or sigma is None
+        found = noise or (self.estimate(image) if sigma is None else Noise(sigma=sigma, coloured=0.0))
+        if strength == 0.0 or found.sigma == 0.0 or (guessed and found.sigma < LEAST_LEVEL):
             return image.copy()
-        pictures = self._tensor(image)
-        with torch.no_grad():
-            restored = torch.lerp(pictures, self._tiled(pictures, noise).clamp_(-1.0, 1.0), strength)
-        return self._image(restored, image)
+        made = self._tiled(array, found, strength, on_tile)
+        return self._image(made, image)
 
-    def _tiled(self, pictures: Tensor, noise: Noise) -> Tensor:
+    def _tiled(
+        self, array: NDArray[np.uint8], noise: Noise, strength: float, on_tile: Callable[[float], object] | None = None
+    ) -> NDArray[np.uint8]:
         """The whole picture's result, computed tile by tile with as much around each as the network looks at."""
-        import torch
-
-        reach = self._network.reach
-        height, width = pictures.shape[2:]
-        result = torch.empty_like(pictures)
-        for y in range(0, height, TILE):
-            for x in range(0, width, TILE):
-                top, left = max(0, y - reach), max(0, x - reach)
-                piece = pictures[:, :, top : y + TILE + reach, left : x + TILE + reach].to(self._device)
-                n = len(piece)
-                level = torch.full((n,), noise.sigma, device=self._device)
-                coloured = torch.full((n,), noise.coloured, device=self._device)
-                made = self._network(piece, level, coloured)[:, :, y - top :, x - left :]
-                rows, columns = min(TILE, height - y), min(TILE, width - x)
-                result[:, :, y : y + rows, x : x + columns] = made[:, :, :rows, :columns].cpu()
-        return result
-
-    def _tensor(self, image: Image.Image) -> Tensor:
-        """``(n, channels, h, w)`` in -1..1 with even sides: a colour picture is three pictures for a grey model."""
         import numpy as np
         import torch
+
+        from .samples import to_bytes
+
+        reach = self._network.reach
+        height, width = array.shape[:2]
+        result = np.empty_like(array)
+        places = [(y, x) for y in range(0, height, TILE) for x in range(0, width, TILE)]
+        for number, (y, x) in enumerate(places, start=1):
+            top, left = max(0, y - reach), max(0, x - reach)
+            pieces = self._tensor(array[top : y + TILE + reach, left : x + TILE + reach])
+            level = torch.full((len(pieces),), noise.sigma, device=self._device)
+            coloured = torch.full((len(pieces),), noise.coloured, device=self._device)
+            with torch.no_grad():
+                made = torch.lerp(pieces, self._network(pieces, level, coloured).clamp_(-1.0, 1.0), strength)
+            made = made.transpose(0, 1) if self.channels == 1 else made
+            rows, columns = min(TILE, height - y), min(TILE, width - x)
+            bytes_ = to_bytes(made.cpu())[0][:, y - top : y - top + rows, x - left : x - left + columns]
+            result[y : y + rows, x : x + columns] = bytes_.transpose(1, 2, 0)
+            if on_tile is not None:
+                on_tile(number / len(places))
+        return result
+
+    def _array(self, image: Image.Image) -> NDArray[np.uint8]:
+        """``(h, w, 1 or 3)`` of the colours."""
+        import numpy as np
 
         if image.mode not in ("L", "RGB", "RGBA"):
             raise ValueError(f"A picture of mode {image.mode} can't be restored; convert it to L, RGB or RGBA first.")
         plain = image.convert("RGB") if image.mode == "RGBA" or self.channels == 3 else image
-        array = np.atleast_3d(np.asarray(plain, dtype=np.float32)).transpose(2, 0, 1) / 127.5 - 1.0
-        pictures = torch.from_numpy(array)[:, None] if self.channels == 1 else torch.from_numpy(array)[None]
+        return np.atleast_3d(np.asarray(plain, dtype=np.uint8))
+
+    def _tensor(self, array: NDArray[np.uint8]) -> Tensor:
+        """``(n, channels, h, w)`` in -1..1 with even sides: a colour picture is three pictures for a grey model."""
+        import numpy as np
+        import torch
+
+        planes = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1))).float().div_(127.5).sub_(1.0)
+        pictures = planes[:, None] if self.channels == 1 else planes[None]
         height, width = pictures.shape[2:]
-        return torch.nn.functional.pad(pictures, (0, width % 2, 0, height % 2), mode="replicate")
+        padded = torch.nn.functional.pad(pictures, (0, width % 2, 0, height % 2), mode="replicate")
+        return padded.to(self._device)
 
-    def _image(self, pictures: Tensor, image: Image.Image) -> Image.Image:
-        """The inverse of :meth:`_tensor`, with size, mode and transparency of ``image``."""
-        from .pictures import to_pillow
-        from .samples import to_bytes
+    def _image(self, made: NDArray[np.uint8], image: Image.Image) -> Image.Image:
+        """The inverse of :meth:`_array`, with mode and transparency of ``image``."""
+        from PIL import Image as Pillow
 
-        planes = pictures.transpose(0, 1) if self.channels == 1 else pictures
-        made = to_pillow(to_bytes(planes)[0]).crop((0, 0, *image.size))
+        picture = Pillow.fromarray(made[..., 0] if made.shape[2] == 1 else made)
         if image.mode == "RGBA":
-            made.putalpha(image.getchannel("A"))
-            return made
-        return made.convert(image.mode)
+            picture.putalpha(image.getchannel("A"))
+            return picture
+        return picture.convert(image.mode)
 
 
-def _spread(pictures: Tensor) -> Iterator[Tensor]:
+def _spread(array: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     """Up to :data:`ESTIMATE_TILES` pieces, evenly spread over the picture."""
-    height, width = pictures.shape[2:]
+    height, width = array.shape[:2]
     side = int(ESTIMATE_TILES**0.5)
     for top in _starts(height, side):
         for left in _starts(width, side):
-            yield pictures[:, :, top : top + ESTIMATE_TILE, left : left + ESTIMATE_TILE]
+            yield array[top : top + ESTIMATE_TILE, left : left + ESTIMATE_TILE]
 
 
 def _starts(length: int, count: int) -> list[int]:
