@@ -39,7 +39,7 @@ class Diffusers(PictureEngine):
 
     def __init__(
         self, *, MODEL: str | Path = "", INPAINT_MODEL: str | Path = "", SHA256: str = "", REVISION: str = "main",
-        ALLOW_HUB: bool = False, DEVICE: str = "auto", ALLOW_CPU: bool = False, DTYPE: str = "auto", BATCH: int = 4,
+        ALLOW_HUB: bool = False, DEVICE: str = "auto", ALLOW_CPU: bool = False, DTYPE: str = "auto", BATCH: int = 1,
         CACHE: int = 2, MAX_PIXELS: int = MAX_PIXELS, LORAS: Mapping[str, Any] | None = None,
         SAFETY_CHECKER: bool = True, **options: Any,
     ) -> None:
@@ -137,7 +137,7 @@ class Diffusers(PictureEngine):
         weights, largest = weights_in(folder, dtype)
         plan = plan_for(
             weights=weights, largest=largest, free=free_bytes(device), device=device,
-            pixels=request.width * request.height, batch=self._batch if device != "cpu" else 1,
+            pixels=request.width * request.height, batch=self._batch,
         )
         parts = load_parts(diffusers, folder, dtype, skip=() if self._checker else ("safety_checker",))
         return Loaded(

@@ -84,7 +84,8 @@ def run_request(
         progress=_Progress(pictures=request.count, on_step=on_step, check=check),
     )
     pipeline = pipeline_of(diffusers, loaded, request.task)
-    batch, small = min(loaded.plan.batch, request.count), False
+    # Repainting draws from the first picture's generator for all of a batch: the others would depend on their number.
+    batch, small = 1 if request.task == "inpaint" else min(loaded.plan.batch, request.count), False
     numbers = list(range(request.count))
     try:
         while numbers:
@@ -202,7 +203,9 @@ def scheduler_for(diffusers: Any, base: Any, name: str) -> Any:
         )
     kind, extra = SCHEDULERS[name]
     cls = getattr(diffusers, kind)
-    if cls not in {type(base), *base.compatibles}:
+    # Distilled models keep the configuration of what they were distilled from, which does not name LCM.
+    stands_for = diffusers.EulerDiscreteScheduler if name == "lcm" else cls
+    if not {cls, stands_for} & {type(base), *base.compatibles}:
         raise BadRequest(
             _("The scheduler %(name)s does not suit this model, whose own is %(own)s.")
             % {"name": name, "own": type(base).__name__}
