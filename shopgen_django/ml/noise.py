@@ -25,6 +25,8 @@ GAIN = (0.002, 0.02)
 """Photon noise in linear light: variance = gain x light."""
 READ = (0.001, 0.01)
 """Standard deviation of the sensor's own noise in linear light."""
+CLEAN = 0.08
+"""Share of the pictures that stay as they are, so that an estimate knows what no noise looks like."""
 QUALITY = {"camera": (65, 95), "jpeg": (25, 90)}
 """JPEG quality; both ends are used."""
 
@@ -59,11 +61,13 @@ def to_srgb(light: Tensor) -> Tensor:
 def add_noise(clean: Tensor, rng: Rng, kinds: Sequence[str] = KINDS) -> Noisy:
     """Give each picture noise of one of ``kinds`` and of a random strength.
 
-    All random numbers are drawn for all pictures, so that one picture's do not depend on the others' kinds.
+    A share of :data:`CLEAN` gets none. All random numbers are drawn for all pictures, so that one picture's do not depend on the others' kinds.
     """
     n = len(clean)
     chosen = whole(rng, 0, len(kinds), n)
-    strengths = uniform(rng, n, 3)
+    drawn = uniform(rng, n, 3)
+    clean_ones = drawn[:, 0] < CLEAN
+    strengths = torch.cat([((drawn[:, :1] - CLEAN) / (1.0 - CLEAN)).clamp_min(0.0), drawn[:, 1:]], dim=1)
     grain = normal(rng, n, *clean.shape[1:])
     flat = ((clean.detach().cpu() + 1.0) * 0.5).clamp(0.0, 1.0)
     made = torch.empty_like(flat)
@@ -84,6 +88,7 @@ def add_noise(clean: Tensor, rng: Rng, kinds: Sequence[str] = KINDS) -> Noisy:
         low, high = QUALITY[kind]
         made[rows] = jpeg(given, (low + (high - low) * strength[:, 2]).round().int().tolist())
         level[rows] = rms(made[rows], flat[rows])
+    made[clean_ones], level[clean_ones] = flat[clean_ones], 0.0
     coloured = torch.tensor([kind != "gaussian" for kind in kinds])[chosen].float()
     pictures = (made * 2.0 - 1.0).to(clean.device)
     return Noisy(pictures=pictures, level=level.to(clean.device), coloured=coloured.to(clean.device))
