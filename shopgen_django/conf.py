@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
         "generator": {"BACKEND": "shopgen_django.engines.trained.TrainedGenerator", "OPTIONS": {}},
         "generator-onnx": {"BACKEND": "shopgen_django.engines.onnx_generator.OnnxGenerator", "OPTIONS": {}},
         "cutout": {"BACKEND": "shopgen_django.engines.cutout.Cutout", "OPTIONS": {}},
+        "denoise": {"BACKEND": "shopgen_django.engines.denoise.Denoise", "OPTIONS": {}},
+        "enlarge": {"BACKEND": "shopgen_django.engines.enlarge.Enlarge", "OPTIONS": {}},
         # Large picture models; does nothing until its option MODEL names one.
         "diffusion": {"BACKEND": "shopgen_django.engines.diffusers.Diffusers", "OPTIONS": {}},
     },

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from shopgen_django.ml.restore import LoadedRestorer
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "denoiser"
+WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
+SHIPPED = WEIGHTS / "denoiser"
 LEAST = 2.0
 """Noise of a smaller standard deviation (0..255) is left alone: nobody sees it, and detail is safe."""
 
@@ -91,6 +92,7 @@ class Denoise(DenoiseEngine):
             return self._plain(image, level, strength, on_part)
         import torch
 
+        from shopgen_django.imaging.plain_denoise import looks_drawn
         from shopgen_django.ml.errors import MLError
         from shopgen_django.ml.restore import Noise
 
@@ -100,6 +102,8 @@ class Denoise(DenoiseEngine):
         except MLError as error:
             raise PermanentError(str(error), code="model_unavailable") from error
         noise = restorer.estimate(image) if level is None else Noise(sigma=level, coloured=0.0)
+        if level is None and looks_drawn(image):
+            noise = Noise(sigma=0.0, coloured=0.0)
         changed = strength > 0.0 and noise.sigma >= (LEAST if level is None else 1e-6)
         if changed:
             image = restorer.restore(

@@ -61,7 +61,8 @@ def to_srgb(light: Tensor) -> Tensor:
 def add_noise(clean: Tensor, rng: Rng, kinds: Sequence[str] = KINDS) -> Noisy:
     """Give each picture noise of one of ``kinds`` and of a random strength.
 
-    A share of :data:`CLEAN` gets none. All random numbers are drawn for all pictures, so that one picture's do not depend on the others' kinds.
+    A share of :data:`CLEAN` gets none. All random numbers are drawn for all pictures, so that one picture's do not
+    depend on the others' kinds.
     """
     n = len(clean)
     chosen = whole(rng, 0, len(kinds), n)

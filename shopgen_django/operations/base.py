@@ -133,6 +133,8 @@ class Operation(ABC):
     """Aliases of the engines whose choice changes its results (a model version names its own)."""
     model_purpose: ClassVar[str] = ""
     """Purpose of the ModelVersion it needs ("" for none)."""
+    model_optional: ClassVar[bool] = False
+    """Whether it works without one as well: the active one is used when there is one."""
     digital_source: ClassVar[str] = "algorithmicallyEnhanced"
     """IPTC DigitalSourceType code of its results."""
     max_attempts: ClassVar[int | None] = None

@@ -92,7 +92,8 @@ def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
 
 
 def _suits(operation: Operation, number: int) -> None:
-    if not (operation.min_inputs <= 1 <= operation.max_inputs) or operation.model_purpose or not operation.public:
+    needs_model = operation.model_purpose and not operation.model_optional
+    if not (operation.min_inputs <= 1 <= operation.max_inputs) or needs_model or not operation.public:
         raise InvalidParameters(
             _("Step %(n)d: %(operation)s does not make a picture from one picture.")
             % {"n": number, "operation": operation.name}

@@ -194,6 +194,8 @@ def _model_for(operation: Operation, params: Mapping[str, Any], target: Target) 
     if model is None and not category:
         model = active.first() if active.count() == 1 else None
     if model is None:
+        if operation.model_optional:
+            return None
         raise ModelUnavailable(
             _("There is no active model for this. Train one with manage.py train_gan --activate, or activate a "
               "version under Model versions.")

@@ -38,7 +38,7 @@ class OperationViewSet(ApiViewSet):
             "min_inputs": operation.min_inputs,
             "max_inputs": operation.max_inputs,
             "accelerated": operation.accelerated,
-            "model_purpose": operation.model_purpose,
+            "model_purpose": "" if operation.model_optional else operation.model_purpose,
             "digital_source": operation.digital_source,
             "params_version": operation.Parameters.version,
             "schema": operation.Parameters.json_schema(),
