@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 ENGINE = "diffusion"
+FORMATS = (("PNG", "PNG"), ("JPEG", "JPEG"), ("WEBP", "WebP"))
 _STEP_SECONDS = 0.25
 """Of one step of one picture on a GPU, for estimates."""
 
@@ -42,7 +43,7 @@ def picture_engine() -> PictureEngine:
 class WordsOperation(Operation):
     """Base of the operations that a large model does by words."""
 
-    engines = (ENGINE,)
+    engines: ClassVar[tuple[str, ...]] = (ENGINE,)
     accelerated = True
     task: ClassVar[Task] = "text"
 
@@ -115,9 +116,9 @@ def output_of(
     if "prompt_not_read" in picture.facts:
         measurements["words_not_read"] = float(len(picture.facts["prompt_not_read"].split()))
     fields: dict[str, Any] = {
-        "alt_text": context.product_title or context.category, "category": context.category,
-        "facts": picture.facts, **values,
+        "category": context.category, "facts": picture.facts, **values,
     }
+    fields["alt_text"] = fields.get("alt_text") or context.product_title or picture.facts.get("prompt", "")[:200]
     return Output(image=image, measurements=measurements, **fields)
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T", bound=type[Operation])
 
 _OPERATIONS: dict[str, Operation] = {}
 
-BUILT_IN = ("generate", "fit", "cut_out", "background", "create", "intake")
+BUILT_IN = ("generate", "fit", "cut_out", "background", "create", "restyle", "inpaint", "scene", "intake")
 
 
 def register(cls: T) -> T:

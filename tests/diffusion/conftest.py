@@ -43,7 +43,10 @@ def use(settings: Any) -> Iterator[Callable[..., None]]:
     """``use(MODEL=folder, …)``: the options of the engine behind the alias ``diffusion``."""
 
     def used(**options: Any) -> None:
-        settings.SHOPGEN = {**settings.SHOPGEN, "ENGINES": {"diffusion": {"OPTIONS": options}}}
+        # One thread: several on networks this small only wait for each other.
+        settings.SHOPGEN = {
+            **settings.SHOPGEN, "ENGINES": {"diffusion": {"OPTIONS": options}}, "LIMITS": {"THREADS": 1}
+        }
 
     yield used
     reset_engines()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,18 @@ def near(made: list[MadePicture], wanted: list[MadePicture]) -> bool:
     )
 
 
-@pytest.fixture
-def engine(sd: Path) -> Any:
+@pytest.fixture(scope="module")
+def shared(sd: Path) -> Iterator[Diffusers]:
     made = Diffusers(MODEL=str(sd))
     yield made
     made.free()
+
+
+@pytest.fixture
+def engine(shared: Diffusers) -> Iterator[Diffusers]:
+    """Loaded once for all tests; those that look at the shelf find it there alone, and those that damage it free it."""
+    yield shared
+    SHELF.release(lambda key: key not in shared._keys)
 
 
 def test_what_a_folder_says_is_read_without_loading_it(engine: Diffusers) -> None:
@@ -96,6 +103,7 @@ def test_pictures_from_pictures_in_batches(engine: Diffusers, task: Any) -> None
     (entry,) = SHELF._entries.values()
     entry.plan = replace(entry.plan, batch=2)
     assert near(list(engine.run(wanted)), singles)
+    entry.plan = replace(entry.plan, batch=1)
     assert singles[0].image.size == (64, 64) and singles[0].facts["strength"] == "0.7"
 
 
@@ -125,7 +133,7 @@ def test_words_guidance_and_schedulers_count(engine: Diffusers) -> None:
 def test_four_threads_share_a_model_without_harm(engine: Diffusers) -> None:
     """One pipeline counts its steps in itself: shared without a lock, threads break or, worse, mix their pictures."""
     wanted = {
-        (number, name): request(seed=number, scheduler=name, steps=2)
+        (number, name): request(seed=number, scheduler=name, steps=2, width=32, height=32)
         for number in range(8) for name in ("euler", "dpm++", "", "ddim")
     }
     serial = {key: pixels(engine.run(each)) for key, each in wanted.items()}
@@ -218,6 +226,7 @@ def test_what_is_no_number_is_no_picture(engine: Diffusers) -> None:
     break_vae(-9.0)
     with pytest.raises(BadOutput, match="black all over"):
         engine.run(request())
+    engine.free()
     assert to_picture(np.full((8, 8, 3), 0.5, np.float32)).getpixel((0, 0)) == (128, 128, 128)
 
 
@@ -297,6 +306,7 @@ def test_sixteen_bit_works_and_is_written_down(sd: Path) -> None:
 
 
 def test_the_least_recently_used_model_makes_room(sd: Path, sd_inpaint: Path, sdxl: Path) -> None:
+    SHELF.release()
     engines = [Diffusers(MODEL=str(folder), CACHE=2) for folder in (sd, sdxl)]
     for engine in engines:
         list(engine.run(request()))
@@ -311,6 +321,7 @@ def test_the_least_recently_used_model_makes_room(sd: Path, sd_inpaint: Path, sd
 
 
 def test_a_model_at_work_is_not_released(sd: Path, sdxl: Path) -> None:
+    SHELF.release()
     first, second = Diffusers(MODEL=str(sd), CACHE=1), Diffusers(MODEL=str(sdxl), CACHE=1)
     seen: list[int] = []
 
@@ -327,6 +338,7 @@ def test_a_model_at_work_is_not_released(sd: Path, sdxl: Path) -> None:
 
 
 def test_pressure_releases_models(sd: Path, sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SHELF.release()
     first, second = Diffusers(MODEL=str(sd), CACHE=9), Diffusers(MODEL=str(sdxl), CACHE=9)
     list(first.run(request()))
     monkeypatch.setattr("shopgen_django.engines.diffusers.shelf.free_bytes", lambda device: 1_000_000)

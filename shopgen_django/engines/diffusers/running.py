@@ -109,7 +109,7 @@ def run_request(
             else:
                 small, batch = True, 1
                 SHELF.release()
-                give_back(loaded.device)
+                give_back(loaded.device, cycles=True)
                 economise(pipeline)
     finally:
         if small:
