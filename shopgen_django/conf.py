@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
         "cutout": {"BACKEND": "shopgen_django.engines.cutout.Cutout", "OPTIONS": {}},
         "denoise": {"BACKEND": "shopgen_django.engines.denoise.Denoise", "OPTIONS": {}},
         "enlarge": {"BACKEND": "shopgen_django.engines.enlarge.Enlarge", "OPTIONS": {}},
+        "repair": {"BACKEND": "shopgen_django.engines.repair.Repair", "OPTIONS": {}},
         # Large picture models; does nothing until its option MODEL names one.
         "diffusion": {"BACKEND": "shopgen_django.engines.diffusers.Diffusers", "OPTIONS": {}},
     },

@@ -15,7 +15,10 @@ T = TypeVar("T", bound=type[Operation])
 
 _OPERATIONS: dict[str, Operation] = {}
 
-BUILT_IN = ("generate", "fit", "cut_out", "background", "create", "restyle", "inpaint", "scene", "intake")
+BUILT_IN = (
+    "generate", "fit", "cut_out", "background", "repair", "denoise", "enlarge", "create", "restyle", "inpaint", "scene",
+    "intake",
+)  # fmt: skip
 
 
 def register(cls: T) -> T:
