@@ -74,6 +74,11 @@ def parameter_rows(operation: str, params: Mapping[str, Any]) -> list[tuple[str,
     for name, value in params.items():
         if name in hidden:
             continue
+        if name == "made_with" and isinstance(value, Mapping):
+            # Facts of the making; what only repeats a parameter is shown once.
+            rows += [(fact.replace("_", " "), str(told)) for fact, told in value.items()
+                     if fact not in params or str(params[fact]) not in (told, f"{told}.0")]
+            continue
         field = fields.get(name)
         label = str(field.label or name) if field is not None else name
         choices = dict(getattr(getattr(field, "widget", None), "choices", ()) or ())

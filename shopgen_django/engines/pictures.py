@@ -82,8 +82,9 @@ class PictureRequest:
 
     ``width`` and ``height`` are those of the result, in pixels, multiples of what :class:`Described` says; ``image``
     (RGB) and ``mask`` (L, white is repainted) have that size. The i-th picture of ``count`` depends on ``seed`` and i
-    alone (made several at a time, its last bits depend on how many as well). ``strength``, above 0 to 1: how far ``image`` is left behind; ``steps`` are the steps of the whole way, of
-    which ``strength`` is gone. ``scheduler``: "" for the model's own.
+    alone; where an engine makes several at a time, its last bits depend on how many as well. ``strength``, above 0 to
+    1: how far ``image`` is left behind; ``steps`` are the steps of the whole way, of which ``strength`` is gone.
+    ``scheduler``: "" for the model's own.
     """
 
     task: Task

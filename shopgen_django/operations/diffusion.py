@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.engines import get_engine
 from shopgen_django.engines.errors import BadRequest, ModelMissing
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
-from shopgen_django.exceptions import InvalidParameters, PermanentError
+from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError
 
 from .base import Estimate, Operation, OperationContext, Output
 from .prompts import lora_parameters, words_of
@@ -54,7 +54,10 @@ class WordsOperation(Operation):
 
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Refuses, before any job is queued, what can't be done: no model, a model of another kind, forbidden words."""
-        described = picture_engine().describe(self.task)
+        try:
+            described = picture_engine().describe(self.task)
+        except ModelMissing as error:
+            raise ModelUnavailable(str(error)) from error
         self.clean_for(described, params)
         for name in ("prompt", "negative"):
             if params.get(name):
@@ -112,7 +115,7 @@ def output_of(
     context: OperationContext, picture: MadePicture, image: Image.Image, **values: Any
 ) -> Output:
     """A result with its facts and measurements. ``values``: other fields of Output, which go before."""
-    measurements = {"seed": float(picture.seed), **values.pop("measurements", {})}
+    measurements = dict(values.pop("measurements", {}))
     if "prompt_not_read" in picture.facts:
         measurements["words_not_read"] = float(len(picture.facts["prompt_not_read"].split()))
     fields: dict[str, Any] = {
@@ -135,5 +138,5 @@ def working_size(size: tuple[int, int], described: Described) -> tuple[int, int]
         else:
             height -= multiple
         if min(width, height) < multiple:
-            raise ModelMissing(_("The picture is too narrow for this model."), code="bad_request")
+            raise BadRequest(_("The picture is too narrow for this model."))
     return width, height

@@ -25,9 +25,8 @@ class InpaintParameters(PromptParameters):
     strokes = StrokesField(
         label=gettext_lazy("What to paint anew"), required=False,
         help_text=gettext_lazy(
-            'A list of {"keep": false, "radius": share of the side, "points": [[x, y], …]}: what is painted over is '
-            "made anew; strokes with keep: true take some of it back. Empty: the second picture is the mask, white is "
-            "made anew."
+            'A list of {"keep": true or false, "radius": share of the side, "points": [[x, y], …]}: true marks what is '
+            "made anew, false takes some of it back. Empty: the second picture is the mask, white is made anew."
         ),
     )
     strength = forms.FloatField(
@@ -111,7 +110,7 @@ def _mask(context: OperationContext, size: tuple[int, int]) -> Image.Image:
             code="nothing_marked",
         )
     if strokes:
-        return painted_strokes(strokes, size, keep=0, drop=255)
+        return painted_strokes(strokes, size, keep=255, drop=0)
     mask = on_white(context.inputs[1].open()).convert("L")
     # Compression leaves greys of one or two levels on black.
     mask = mask.point(lambda value: value if value > 8 else 0)

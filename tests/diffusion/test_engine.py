@@ -355,6 +355,24 @@ def test_sdxl_does_every_task(sdxl: Path) -> None:
     engine.free()
 
 
+@pytest.mark.parametrize("make", [tiny.make_sd3, tiny.make_flux])
+def test_transformers_do_every_task(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    engine = Diffusers(MODEL=str(make(tmp_path / "newer")))
+    described = engine.describe()
+    assert described.multiple == 16 and described.tasks == ("text", "image", "inpaint")
+    for task in ("text", "image", "inpaint"):
+        wanted = request(task=task, image=photo(), mask=half_mask(), negative="text", prompt="a red shirt " * 14)
+        first, again = next(engine.run(wanted)), next(engine.run(wanted))
+        assert first.image.size == (64, 64) and first.image.tobytes() == again.image.tobytes()
+        assert "prompt_not_read" not in first.facts, "the second reader takes more words"
+        assert ("not_used" in first.facts) == (not described.negative)
+    with pytest.raises(BadRequest, match="does not suit"):
+        engine.run(request(scheduler="ddim"))
+    with pytest.raises(BadRequest, match="multiples of 16"):
+        engine.run(request(width=72))
+    engine.free()
+
+
 def test_a_model_for_repainting_does_nothing_else(sd: Path, sd_inpaint: Path) -> None:
     alone = Diffusers(MODEL=str(sd_inpaint))
     assert alone.describe("inpaint").in_channels == 9

@@ -20,7 +20,7 @@ from tests.diffusion.test_folder import flip
 from tests.factories import make_image, make_user
 
 pytestmark = pytest.mark.django_db(transaction=True)
-STROKE = {"keep": False, "radius": 0.1, "points": [[0.3, 0.5], [0.6, 0.5]]}
+STROKE = {"keep": True, "radius": 0.1, "points": [[0.3, 0.5], [0.6, 0.5]]}
 
 
 def queue(operation: str = "create", *, inputs: Any = (), **params: Any) -> Job:
@@ -51,7 +51,7 @@ def test_pictures_from_pictures_wait_for_a_person(
     result = ProductImage.objects.get(job=job)
     assert result.state == ImageState.IN_REVIEW and result.digital_source == origin
     assert list(result.parents.all()) == [source] and result.params["made_with"]["prompt"] == "a shirt"
-    assert result.measurements.filter(name="seed").exists()
+    assert result.params["made_with"]["picture_seed"].isdigit()
 
 
 def test_the_same_record_twice_has_the_same_hash_and_another_seed_another(sd: Path, use: Callable[..., None]) -> None:

@@ -78,7 +78,7 @@ def test_strength_says_how_far_it_may_go() -> None:
     assert "steps" in caught.value.fields
 
 
-STROKE = {"keep": False, "radius": 0.1, "points": [[0.3, 0.5], [0.6, 0.5]]}
+STROKE = {"keep": True, "radius": 0.1, "points": [[0.3, 0.5], [0.6, 0.5]]}
 
 
 def test_outside_the_marks_every_byte_stays() -> None:
@@ -86,7 +86,7 @@ def test_outside_the_marks_every_byte_stays() -> None:
     first, second = run("inpaint", picture, strokes=[STROKE], count=2)
     from shopgen_django.operations.marks import painted_strokes
 
-    marked = np.asarray(painted_strokes([STROKE], picture.size, keep=0, drop=255)) > 0
+    marked = np.asarray(painted_strokes([STROKE], picture.size, keep=255, drop=0)) > 0
     for output in (first, second):
         changed = (array(output.image) != array(picture)).any(axis=2)
         assert output.image.size == picture.size and not changed[~marked].any()
@@ -115,7 +115,7 @@ def test_transparent_pictures_are_laid_on_white_first() -> None:
 @pytest.mark.parametrize(
     ("images", "params"),
     [
-        (1, {}), (2, {"strokes": [STROKE]}), (1, {"strokes": [{**STROKE, "keep": True}]}), (2, {}),
+        (1, {}), (2, {"strokes": [STROKE]}), (1, {"strokes": [{**STROKE, "keep": False}]}), (2, {}),
     ],
 )
 def test_marks_that_mark_nothing(images: int, params: dict[str, Any]) -> None:

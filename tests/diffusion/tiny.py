@@ -124,6 +124,67 @@ def make_sdxl(folder: Path) -> Path:
     return folder
 
 
+def t5() -> tuple[Any, Any]:
+    """A text encoder of the T5 kind and its tokenizer."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    config = T5Config(
+        vocab_size=64, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4, decoder_start_token_id=0
+    )
+    signs = [(sign, -3.0) for sign in "▁abcdefghijklmnopqrstuvwxyz0123456789.,-"]
+    words = Tokenizer(models.Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *signs], unk_id=2))
+    words.pre_tokenizer = pre_tokenizers.Metaspace()
+    words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return T5EncoderModel(config), PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
+    )
+
+
+def make_sd3(folder: Path) -> Path:
+    """A Stable Diffusion 3 folder, 2 MB."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel, StableDiffusion3Pipeline
+    from transformers import CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    reader, words = t5()
+    config = text_config(hidden_act="gelu", projection_dim=32)
+    StableDiffusion3Pipeline(
+        transformer=SD3Transformer2DModel(
+            sample_size=8, patch_size=2, in_channels=16, out_channels=16, num_layers=2, attention_head_dim=8,
+            num_attention_heads=4, caption_projection_dim=32, joint_attention_dim=32, pooled_projection_dim=64,
+            pos_embed_max_size=32,
+        ),
+        vae=vae(latent_channels=16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
+        text_encoder=CLIPTextModelWithProjection(config), text_encoder_2=CLIPTextModelWithProjection(config),
+        text_encoder_3=reader, tokenizer=tokenizer(), tokenizer_2=tokenizer(), tokenizer_3=words,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    ).save_pretrained(str(folder))
+    return folder
+
+
+def make_flux(folder: Path) -> Path:
+    """A Flux folder, 2 MB."""
+    import torch
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(0)
+    reader, words = t5()
+    FluxPipeline(
+        transformer=FluxTransformer2DModel(
+            patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16,
+            num_attention_heads=2, joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 4, 8),
+            guidance_embeds=True,
+        ),
+        vae=vae(use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06),
+        text_encoder=CLIPTextModel(text_config()), text_encoder_2=reader, tokenizer=tokenizer(), tokenizer_2=words,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+    ).save_pretrained(str(folder))
+    return folder
+
+
 def make_lora(folder: Path, model: Path, *, seed: int = 1) -> Path:
     """A LoRA for the folder's unet that changes what it makes by a lot."""
     import torch

@@ -59,6 +59,7 @@ class Diffusers(PictureEngine):
         self._max_pixels, self._checker = int(MAX_PIXELS), bool(SAFETY_CHECKER)
         self._loras = lora_files(LORAS or {})
         self._keys: set[Key] = set()
+        self._known: dict[Path, tuple[str, ModelFolder]] = {}
 
     def check(self) -> list[str]:
         if not self._models["text"] and not self._models["inpaint"]:
@@ -152,13 +153,21 @@ class Diffusers(PictureEngine):
                   "{'OPTIONS': {'MODEL': '/path/to/model'}}. The page “Large models” of the documentation says more.")
                 % {"alias": "diffusion"}
             )
-        folder = read_folder(self.folder_of(name))
+        folder = self._read(self.folder_of(name))
         if task not in folder.tasks:
             raise WrongKind(
                 _("The model %(name)s was made for repainting parts of pictures and does nothing else. Name it as "
                   "INPAINT_MODEL, and another one as MODEL.") % {"name": name}
             )
         return folder, Path(name).name
+
+    def _read(self, path: Path) -> ModelFolder:
+        """The folder as its files are now; asked for each of hundreds of jobs that are queued at once."""
+        seen = fingerprint(path)
+        known = self._known.get(path)
+        if known is None or known[0] != seen:
+            known = self._known[path] = (seen, read_folder(path))
+        return known[1]
 
     def folder_of(self, name: str) -> Path:
         """Where a model lies. Raises ModelMissing."""
@@ -191,6 +200,6 @@ class Diffusers(PictureEngine):
                 ) from error
             raise ModelMissing(
                 _("The model %(name)s is not on this machine, and nothing is fetched unless the option ALLOW_HUB is "
-                  "on. Put its folder under %(path)s, or allow it.")
-                % {"name": name, "path": Path(app_settings.root) / "models"}
+                  "on. Put its folder into “models” under SHOPGEN['ROOT'], or allow it.")
+                % {"name": name}
             ) from error

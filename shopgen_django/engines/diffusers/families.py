@@ -54,7 +54,7 @@ SD3 = Family(
     },
     core="transformer",
     needs=("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "scheduler"),
-    patch=2, words=256,
+    patch=2, channels=frozenset({16}), words=256,
 )
 FLUX = Family(
     name="Flux",

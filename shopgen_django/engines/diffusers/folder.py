@@ -82,33 +82,34 @@ def read_folder(path: Path) -> ModelFolder:
     (missing or cut files).
     """
     if not path.is_dir():
-        raise ModelMissing(_("There is no model folder %(path)s.") % {"path": path})
+        raise ModelMissing(_("There is no model folder %(path)s.") % {"path": shown(path)})
     index = _json(path / INDEX)
     kind = index.get("_class_name")
     if not isinstance(kind, str):
         raise UnsafeFile(
             _("%(path)s names a pipeline class of its own: that means running code from the folder, never done.")
-            % {"path": path / INDEX}
+            % {"path": shown(path / INDEX)}
         )
     family = family_of(kind)
     if family is None:
         raise WrongKind(
             _("%(path)s is a %(kind)s. Known are: %(known)s.")
-            % {"path": path, "kind": kind, "known": ", ".join(family.name for family in FAMILIES)}
+            % {"path": shown(path), "kind": kind, "known": ", ".join(family.name for family in FAMILIES)}
         )
     components = tuple(_components(path, index))
     absent = sorted(set(family.needs) - {component.name for component in components})
     if absent:
         raise WrongKind(
             _("%(path)s calls itself a %(kind)s but has no %(names)s.")
-            % {"path": path, "kind": kind, "names": ", ".join(absent)}
+            % {"path": shown(path), "kind": kind, "names": ", ".join(absent)}
         )
     core = _json(path / family.core / "config.json")
     if (family.name == "Stable Diffusion XL") != (core.get("addition_embed_type") == "text_time") and (
         family.core == "unet"
     ):
         raise WrongKind(
-            _("%(path)s calls itself a %(kind)s, but its unet is one of another kind.") % {"path": path, "kind": kind}
+            _("%(path)s calls itself a %(kind)s, but its unet is one of another kind.")
+            % {"path": shown(path), "kind": kind}
         )
     channels = int(core.get("in_channels") or 4)
     scale = 2 ** (len(_json(path / "vae" / "config.json").get("block_out_channels") or (1, 1, 1, 1)) - 1)
@@ -117,6 +118,15 @@ def read_folder(path: Path) -> ModelFolder:
         path=path, kind=kind, family=family, components=components, tasks=_tasks(path, family, channels),
         multiple=scale * family.patch, size=(side, side), in_channels=channels,
     )
+
+
+def shown(path: Path) -> str:
+    """A path for people, from the model's own name on: messages reach those who need not know how a server is laid out.
+    """
+    for root in (path, *path.parents[:2]):
+        if (root / INDEX).is_file():
+            return path.relative_to(root.parent).as_posix()
+    return "/".join(path.parts[-2:])
 
 
 def files_of(path: Path) -> list[Path]:
@@ -134,11 +144,11 @@ def _components(path: Path, index: dict[str, Any]) -> Iterator[Component]:
         if library not in _LIBRARIES:
             raise UnsafeFile(
                 _("%(path)s: the part %(name)s is to be loaded from %(library)s, code of its own. That is never done.")
-                % {"path": path / INDEX, "name": name, "library": library}
+                % {"path": shown(path / INDEX), "name": name, "library": library}
             )
         folder = path / name
         if not folder.is_dir():
-            raise ModelCorrupt(_("%(path)s has no folder %(name)s.") % {"path": path, "name": name})
+            raise ModelCorrupt(_("%(path)s has no folder %(name)s.") % {"path": shown(path), "name": name})
         weights, variant = _weights(folder)
         yield Component(name=name, library=library, kind=kind, folder=folder, weights=weights, variant=variant)
 
@@ -150,7 +160,8 @@ def _weights(folder: Path) -> tuple[tuple[Path, ...], str]:
         return (), ""
     if "auto_map" in _json(config):
         raise UnsafeFile(
-            _("%(path)s asks for code from the model's folder (auto_map). That is never run.") % {"path": config}
+            _("%(path)s asks for code from the model's folder (auto_map). That is never run.")
+            % {"path": shown(config)}
         )
     found = sorted(each for each in folder.glob("*.safetensors"))
     plain = [each for each in found if ".fp16." not in each.name and ".bf16." not in each.name]
@@ -162,9 +173,9 @@ def _weights(folder: Path) -> tuple[tuple[Path, ...], str]:
             raise UnsafeFile(
                 _("%(path)s has its weights only as %(files)s. Such files are pickles and can run any program when "
                   "they are opened. Get the model as safetensors, or convert it where that is safe.")
-                % {"path": folder, "files": ", ".join(pickled)}
+                % {"path": shown(folder), "files": ", ".join(pickled)}
             )
-        raise ModelCorrupt(_("%(path)s has no weights (*.safetensors).") % {"path": folder})
+        raise ModelCorrupt(_("%(path)s has no weights (*.safetensors).") % {"path": shown(folder)})
     for each in chosen:
         read_header(each)
     return tuple(chosen), variant
@@ -180,22 +191,24 @@ def read_header(path: Path) -> dict[str, Any]:
             if start[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"PK"):
                 raise UnsafeFile(
                     _("%(path)s is a pickle under another name: it could run any program when it is opened.")
-                    % {"path": path}
+                    % {"path": shown(path)}
                 )
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
                 raise ValueError("the header does not fit into the file")
             header = json.loads(file.read(length))
         ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
     except OSError as error:
-        raise ModelCorrupt(_("%(path)s can't be read: %(why)s.") % {"path": path, "why": error.strerror}) from error
+        raise ModelCorrupt(
+            _("%(path)s can't be read: %(why)s.") % {"path": shown(path), "why": error.strerror}
+        ) from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ModelCorrupt(
-            _("%(path)s is no whole safetensors file: %(why)s.") % {"path": path, "why": error}
+            _("%(path)s is no whole safetensors file: %(why)s.") % {"path": shown(path), "why": error}
         ) from error
     if 8 + length + max(ends, default=0) != size:
         raise ModelCorrupt(
             _("%(path)s is cut or has grown: it has %(size)d bytes and should have %(wanted)d.")
-            % {"path": path, "size": size, "wanted": 8 + length + max(ends, default=0)}
+            % {"path": shown(path), "size": size, "wanted": 8 + length + max(ends, default=0)}
         )
     return dict(header)
 
@@ -203,11 +216,12 @@ def read_header(path: Path) -> dict[str, Any]:
 def _tasks(path: Path, family: Family, channels: int) -> tuple[Task, ...]:
     if not family.channels or channels in family.channels:
         return tuple(family.pipelines)
-    if channels == INPAINT_CHANNELS:
+    if channels == INPAINT_CHANNELS and family.core == "unet":
         return ("inpaint",)
+    known = {*family.channels, INPAINT_CHANNELS} if family.core == "unet" else family.channels
     raise WrongKind(
-        _("%(path)s: its unet takes %(channels)d channels. Known are 4 (every task) and 9 (repainting).")
-        % {"path": path, "channels": channels}
+        _("%(path)s: its network takes %(channels)d channels. Known are %(known)s.")
+        % {"path": shown(path), "channels": channels, "known": ", ".join(str(each) for each in sorted(known))}
     )
 
 
@@ -220,15 +234,15 @@ def _side(size: object) -> int:
 def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _LARGEST_JSON:
-            raise ModelCorrupt(_("%(path)s is far too large for a configuration.") % {"path": path})
+            raise ModelCorrupt(_("%(path)s is far too large for a configuration.") % {"path": shown(path)})
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelCorrupt(
             _("%(path)s can't be read (%(why)s). Is the folder a whole diffusers model?")
-            % {"path": path, "why": error.strerror}
+            % {"path": shown(path), "why": error.strerror}
         ) from error
     except ValueError as error:
-        raise ModelCorrupt(_("%(path)s is not valid JSON: %(why)s.") % {"path": path, "why": error}) from error
+        raise ModelCorrupt(_("%(path)s is not valid JSON: %(why)s.") % {"path": shown(path), "why": error}) from error
     if not isinstance(value, dict):
-        raise ModelCorrupt(_("%(path)s does not hold an object.") % {"path": path})
+        raise ModelCorrupt(_("%(path)s does not hold an object.") % {"path": shown(path)})
     return value

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from shopgen_django.engines.errors import DeviceMissing, ModelCorrupt, OutOfMemory, WrongKind
 
-from .folder import Component, ModelFolder
+from .folder import Component, ModelFolder, shown
 from .install import require
 from .memory import Plan, ran_out
 
@@ -77,9 +78,12 @@ def load_parts(
             raise
         except Exception as error:
             if ran_out(error):
-                raise OutOfMemory(_("There is not enough memory to load %(path)s.") % {"path": folder.path}) from error
+                raise OutOfMemory(
+                    _("There is not enough memory to load %(path)s.") % {"path": shown(folder.path)}
+                ) from error
             raise ModelCorrupt(
-                _("%(path)s can't be loaded: %(why)s") % {"path": component.folder, "why": _first_line(error)}
+                _("%(path)s can't be loaded: %(why)s")
+                % {"path": shown(component.folder), "why": first_line(error, folder.path)}
             ) from error
     return parts
 
@@ -104,7 +108,7 @@ def _load(diffusers: Any, component: Component, dtype: Any) -> Any:
             names = ", ".join(str(each[0] if isinstance(each, tuple) else each) for each in sorted(found, key=str)[:3])
             raise ModelCorrupt(
                 _("%(path)s: %(what)s (%(count)d, for example %(names)s). The model would work with random values.")
-                % {"path": component.folder, "what": text, "count": len(found), "names": names}
+                % {"path": shown(component.folder), "what": text, "count": len(found), "names": names}
             )
     return module.eval()
 
@@ -127,7 +131,7 @@ def _class(diffusers: Any, component: Component) -> Any:
     if not (isinstance(cls, type) and (issubclass(cls, bases) or component.kind.startswith("CLIPImageProcessor"))):
         raise WrongKind(
             _("%(path)s is to be a %(kind)s, which is no part of a picture model that is known here.")
-            % {"path": component.folder, "kind": f"{component.library}.{component.kind}"}
+            % {"path": shown(component.folder), "kind": f"{component.library}.{component.kind}"}
         )
     return cls
 
@@ -180,6 +184,7 @@ def _has(device: str) -> bool:
     return not number or int(number) < torch.cuda.device_count()
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
+def first_line(error: BaseException, folder: Path) -> str:
+    """What a library said, without the path that leads to the model's folder."""
+    text = str(error).strip().replace(f"{folder.parent}/", "")
     return text.splitlines()[0][:300] if text else type(error).__name__

@@ -14,8 +14,9 @@ from shopgen_django.engines.errors import BadRequest, ModelCorrupt, ModelMissing
 from shopgen_django.engines.pictures import Lora
 from shopgen_django.ml.files import sha256_file
 
-from .folder import PICKLES, read_header
+from .folder import PICKLES, read_header, shown
 from .install import require
+from .loading import first_line
 
 FILE = "pytorch_lora_weights.safetensors"
 _MATRICES = (".lora_A.", ".lora_B.", ".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.", "_lora.down.", "_lora.up.")
@@ -65,17 +66,17 @@ def checked(file: LoraFile) -> str:
         pickled = file.path.suffix.lower() in PICKLES
         raise UnsafeFile(
             _("%(path)s is a pickle and could run any program when it is opened. LoRAs are taken as safetensors.")
-            % {"path": file.path} if pickled else
-            _("%(path)s is no safetensors file.") % {"path": file.path}
+            % {"path": shown(file.path)} if pickled else
+            _("%(path)s is no safetensors file.") % {"path": shown(file.path)}
         )
     if not file.path.is_file():
-        raise ModelMissing(_("There is no file %(path)s.") % {"path": file.path})
+        raise ModelMissing(_("There is no file %(path)s.") % {"path": shown(file.path)})
     read_header(file.path)
     digest = sha256_file(file.path)
     if file.sha256 and digest != file.sha256:
         raise ModelCorrupt(
             _("%(path)s has the SHA-256 %(found)s; the setting SHA256 says %(expected)s.")
-            % {"path": file.path, "found": digest, "expected": file.sha256}
+            % {"path": shown(file.path), "found": digest, "expected": file.sha256}
         )
     return digest
 
@@ -112,13 +113,13 @@ def _load(pipeline: Any, file: LoraFile, adapter: str) -> None:
     except (RuntimeError, ValueError, KeyError, TypeError, OSError) as error:
         raise WrongKind(
             _("The LoRA %(path)s does not fit this model: %(why)s")
-            % {"path": file.path, "why": str(error).strip().splitlines()[0][:300] if str(error).strip() else "?"}
+            % {"path": shown(file.path), "why": first_line(error, file.path.parent)}
         ) from error
     placed = _placed(pipeline, adapter)
     if not placed or placed < wanted:
         raise WrongKind(
             _("The LoRA %(path)s does not fit this model: %(placed)d of its %(wanted)d matrices have a place there.")
-            % {"path": file.path, "placed": placed, "wanted": wanted}
+            % {"path": shown(file.path), "placed": placed, "wanted": wanted}
         )
 
 

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.engines.errors import LicenceRefused, ModelCorrupt
 from shopgen_django.ml.files import sha256_file
 
-from .folder import MANIFEST, files_of
+from .folder import MANIFEST, files_of, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,8 @@ def read_manifest(folder: Path) -> Manifest | None:
             files=files,
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelCorrupt(_("%(path)s can't be read: %(why)s.") % {"path": path, "why": error}) from error
+        why = getattr(error, "strerror", None) or error
+        raise ModelCorrupt(_("%(path)s can't be read: %(why)s.") % {"path": shown(path), "why": why}) from error
 
 
 def write_manifest(
@@ -77,13 +78,13 @@ def verified(folder: Path, manifest: Manifest | None, *, threads: int = 1, expec
         )
         raise ModelCorrupt(
             _("%(path)s is not the model that was added: changed, missing or new are %(names)s. Put the files back, or "
-              "add the model anew.") % {"path": folder, "names": ", ".join(changed[:5])}
+              "add the model anew.") % {"path": shown(folder), "names": ", ".join(changed[:5])}
         )
     digest = digest_of(found)
     if expected and digest != expected.lower():
         raise ModelCorrupt(
             _("%(path)s has the SHA-256 %(found)s; the setting SHA256 says %(expected)s.")
-            % {"path": folder, "found": digest, "expected": expected}
+            % {"path": shown(folder), "found": digest, "expected": expected}
         )
     return digest
 
@@ -93,7 +94,7 @@ def require_licence(manifest: Manifest | None, folder: Path, *, noncommercial: b
     if manifest is not None and not manifest.commercial and not noncommercial:
         raise LicenceRefused(
             _("The licence of %(path)s (%(licence)s) forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] "
-              "if that is what you want.") % {"path": folder, "licence": manifest.licence or "?"}
+              "if that is what you want.") % {"path": shown(folder), "licence": manifest.licence or "?"}
         )
 
 

@@ -163,8 +163,10 @@ def _batch(run: _Run, pipeline: Any, numbers: Sequence[int]) -> None:
             continue
         picture = to_picture(values_of, dtype=run.loaded.dtype)
         run.pictures.append(
-            MadePicture(image=picture, number=number, seed=seed, facts={**facts, "seed": str(request.seed),
-                                                                        "picture": str(number)})
+            MadePicture(
+                image=picture, number=number, seed=seed,
+                facts={**facts, "seed": str(request.seed), "picture": str(number), "picture_seed": str(seed)},
+            )
         )
     run.progress.done += len(numbers)
     run.progress.on_step(run.progress.done / run.progress.pictures)
