@@ -16,8 +16,8 @@ T = TypeVar("T", bound=type[Operation])
 _OPERATIONS: dict[str, Operation] = {}
 
 BUILT_IN = (
-    "generate", "fit", "cut_out", "background", "repair", "denoise", "enlarge", "create", "restyle", "inpaint", "scene",
-    "intake",
+    "generate", "fit", "cut_out", "background", "repair", "denoise", "enlarge", "correct", "create", "restyle",
+    "inpaint", "scene", "intake",
 )  # fmt: skip
 
 
