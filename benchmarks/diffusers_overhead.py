@@ -4,7 +4,7 @@
 
 Networks are tiny and untrained, on one thread of the processor: the smaller the work, the more an overhead shows. The
 bare loop makes the same bits (that is checked), so both do the same sums. Each round takes all in turn, and the middle of the
-rounds' differences counts: other work on the machine then meets all.
+rounds' differences counts: other work on the machine then meets all. Seconds are those of the processor.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _compare(engine: Any, steps: int, size: int, rounds: int) -> tuple[float, float, float]:
-    """Seconds (median) of the engine, the library's pipeline and the bare loop for one picture."""
+    """Processor seconds (median) of the engine, the library's pipeline and the bare loop for one picture."""
     import numpy as np
 
     from shopgen_django.engines.diffusers.running import seed_of
@@ -102,9 +102,9 @@ def _compare(engine: Any, steps: int, size: int, rounds: int) -> tuple[float, fl
     for number in range(rounds):
         order = list(ways) if number % 2 else list(reversed(ways))
         for name in order:
-            began = time.perf_counter()
+            began = time.process_time()
             ways[name]()
-            timings[name].append(time.perf_counter() - began)
+            timings[name].append(time.process_time() - began)
     middle = {
         name: statistics.median(value - reference for value, reference in zip(values, timings["bare"], strict=True))
         for name, values in timings.items()

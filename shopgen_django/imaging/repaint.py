@@ -9,7 +9,19 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-__all__ = ["box_around", "hard_mask", "laid_in"]
+__all__ = ["box_around", "hard_mask", "laid_in", "mask_of"]
+
+
+def mask_of(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A mask (L, of ``size``) from a picture of any kind: bright is marked; of one with transparency the alpha counts.
+
+    Greys of up to 8 count as black: compression leaves them there.
+    """
+    alpha = picture.convert("RGBA").getchannel("A") if picture.has_transparency_data else None
+    opaque = alpha is None or alpha.getextrema() == (255, 255)
+    mask = alpha if alpha is not None and not opaque else picture.convert("RGB").convert("L")
+    mask = mask.point(lambda value: value if value > 8 else 0)
+    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def box_around(mask: Image.Image, *, room: float, least: tuple[int, int]) -> tuple[int, int, int, int] | None:

@@ -99,9 +99,7 @@ class Inpaint(WordsOperation):
 
 def _mask(context: OperationContext, size: tuple[int, int]) -> Image.Image:
     """L, of the picture's size: 255 is painted anew. Raises BadRequest unless there are either strokes or a mask."""
-    from PIL import Image
-
-    from shopgen_django.imaging.cutout import on_white
+    from shopgen_django.imaging.repaint import mask_of
 
     strokes = context.params["strokes"]
     if bool(strokes) == (len(context.inputs) == 2):
@@ -111,7 +109,4 @@ def _mask(context: OperationContext, size: tuple[int, int]) -> Image.Image:
         )
     if strokes:
         return painted_strokes(strokes, size, keep=255, drop=0)
-    mask = on_white(context.inputs[1].open()).convert("L")
-    # Compression leaves greys of one or two levels on black.
-    mask = mask.point(lambda value: value if value > 8 else 0)
-    return mask if mask.size == size else mask.resize(size, Image.Resampling.BILINEAR)
+    return mask_of(context.inputs[1].open(), size)

@@ -275,6 +275,7 @@ def test_out_of_memory_twice_fails_by_name_and_the_next_run_works(
     with pytest.raises(OutOfMemory, match="64 × 64") as caught:
         engine.run(request())
     assert isinstance(caught.value, TransientError) and caught.value.code == "out_of_memory"
+    assert not len(SHELF), "the next job finds the memory free"
     assert len(list(engine.run(request()))) == 1
 
 

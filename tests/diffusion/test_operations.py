@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from shopgen_django.engines.errors import Blocked
 from shopgen_django.engines.pictures import Described
 from shopgen_django.exceptions import InvalidParameters, PermanentError
-from shopgen_django.imaging.repaint import box_around, hard_mask, laid_in
+from shopgen_django.imaging.repaint import box_around, hard_mask, laid_in, mask_of
 from shopgen_django.operations.base import InputImage, OperationContext, Output
 from shopgen_django.operations.cutting import cut
 from shopgen_django.operations.diffusion import working_size
@@ -258,6 +258,11 @@ def test_working_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None
 
 def test_boxes_and_masks() -> None:
     mask = Image.new("L", (200, 100))
+    drawn = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    drawn.putpixel((1, 1), (0, 0, 0, 255))
+    assert list(mask_of(drawn, (4, 4)).tobytes()).index(255) == 5 and sum(mask_of(drawn, (4, 4)).tobytes()) == 255
+    assert mask_of(Image.new("RGBA", (2, 2), "white"), (4, 4)).getextrema() == (255, 255)
+    assert mask_of(Image.new("L", (2, 2), 5), (4, 4)).getextrema() == (0, 0)
     assert box_around(mask, room=1, least=(10, 10)) is None
     mask.putpixel((0, 99), 1)
     assert box_around(mask, room=0, least=(50, 40)) == (0, 60, 50, 100)

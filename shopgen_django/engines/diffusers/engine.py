@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
-from shopgen_django.engines.errors import ModelMissing, WrongKind
+from shopgen_django.engines.errors import ModelMissing, OutOfMemory, WrongKind
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
 
 from .folder import INDEX, ModelFolder, read_folder
@@ -115,23 +115,29 @@ class Diffusers(PictureEngine):
         need, _largest = weights_in(folder, dtype)
 
         def load() -> Loaded:
-            check()
-            return self._load(diffusers, folder, dtype, device, request)
+            return self._load(diffusers, folder, dtype, device, request, check)
 
-        with SHELF.borrowed(key, load, capacity=self._capacity, need=need, device=device) as loaded, loaded.lock:
-            pictures = run_request(diffusers, loaded, request, loras, on_step=on_step, check=check)
-        return iter(pictures)
+        ran_dry = ""
+        try:
+            with SHELF.borrowed(key, load, capacity=self._capacity, need=need, device=device) as loaded, loaded.lock:
+                return iter(run_request(diffusers, loaded, request, loras, on_step=on_step, check=check))
+        except OutOfMemory as error:
+            ran_dry = str(error)
+        # Out here nothing holds the failed attempt any more, so that the next job finds its memory free.
+        SHELF.release(key.__eq__)
+        raise OutOfMemory(ran_dry)
 
     def free(self) -> None:
         SHELF.release(self._keys.__contains__)
         self._keys.clear()
 
     def _load(
-        self, diffusers: Any, folder: ModelFolder, dtype: str, device: str, request: PictureRequest
+        self, diffusers: Any, folder: ModelFolder, dtype: str, device: str, request: PictureRequest,
+        check: Callable[[], None],
     ) -> Loaded:
         manifest = read_manifest(folder.path)
         digest = verified(
-            folder.path, manifest, threads=request.threads,
+            folder.path, manifest, threads=request.threads, check=check,
             expected=self._sha256 if str(folder.path) == str(self.folder_of(self._models["text"])) else "",
         )
         weights, largest = weights_in(folder, dtype)
@@ -139,7 +145,7 @@ class Diffusers(PictureEngine):
             weights=weights, largest=largest, free=free_bytes(device), device=device,
             pixels=request.width * request.height, batch=self._batch,
         )
-        parts = load_parts(diffusers, folder, dtype, skip=() if self._checker else ("safety_checker",))
+        parts = load_parts(diffusers, folder, dtype, check=check, skip=() if self._checker else ("safety_checker",))
         return Loaded(
             folder=folder, digest=digest, dtype=dtype, device=device, weights=weights, parts=parts, plan=plan
         )

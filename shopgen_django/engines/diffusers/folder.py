@@ -10,6 +10,7 @@ import json
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,8 @@ class Component:
     weights: tuple[Path, ...]
     variant: str = ""
     """"fp16" where the folder has only the files of that variant."""
+    numbers: int = 0
+    """How many numbers the weights consist of, whatever their precision."""
 
     @property
     def bytes(self) -> int:
@@ -149,15 +152,18 @@ def _components(path: Path, index: dict[str, Any]) -> Iterator[Component]:
         folder = path / name
         if not folder.is_dir():
             raise ModelCorrupt(_("%(path)s has no folder %(name)s.") % {"path": shown(path), "name": name})
-        weights, variant = _weights(folder)
-        yield Component(name=name, library=library, kind=kind, folder=folder, weights=weights, variant=variant)
+        weights, variant, numbers = _weights(folder)
+        yield Component(
+            name=name, library=library, kind=kind, folder=folder, weights=weights, variant=variant, numbers=numbers
+        )
 
 
-def _weights(folder: Path) -> tuple[tuple[Path, ...], str]:
-    """The weight files of a part and the variant they belong to; none for schedulers, tokenizers and the like."""
+def _weights(folder: Path) -> tuple[tuple[Path, ...], str, int]:
+    """The weight files of a part, the variant they belong to, and how many numbers they hold; none for schedulers,
+    tokenizers and the like."""
     config = folder / "config.json"
     if not config.is_file():
-        return (), ""
+        return (), "", 0
     if "auto_map" in _json(config):
         raise UnsafeFile(
             _("%(path)s asks for code from the model's folder (auto_map). That is never run.")
@@ -176,9 +182,10 @@ def _weights(folder: Path) -> tuple[tuple[Path, ...], str]:
                 % {"path": shown(folder), "files": ", ".join(pickled)}
             )
         raise ModelCorrupt(_("%(path)s has no weights (*.safetensors).") % {"path": shown(folder)})
-    for each in chosen:
-        read_header(each)
-    return tuple(chosen), variant
+    numbers = sum(
+        prod(entry["shape"]) for each in chosen for name, entry in read_header(each).items() if name != "__metadata__"
+    )
+    return tuple(chosen), variant, numbers
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -196,7 +203,10 @@ def read_header(path: Path) -> dict[str, Any]:
             if not 2 <= length <= min(_LARGEST_HEADER, size - 8):
                 raise ValueError("the header does not fit into the file")
             header = json.loads(file.read(length))
-        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+        ends = [int(entry["data_offsets"][1]) for entry in tensors]
+        if not all(isinstance(side, int) and side >= 0 for entry in tensors for side in entry["shape"]):
+            raise ValueError("a shape that is none")
     except OSError as error:
         raise ModelCorrupt(
             _("%(path)s can't be read: %(why)s.") % {"path": shown(path), "why": error.strerror}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,15 @@ def dtype_of(wished: str, device: str) -> str:
 
 
 def weights_in(folder: ModelFolder, dtype: str) -> tuple[int, int]:
-    """Bytes that all weights take in this precision, and those of the largest part, from sizes of files alone."""
-    sizes = []
-    for component in folder.components:
-        stored = 2 if component.variant else 4
-        sizes.append(component.bytes * _BITS[dtype] // stored)
-    # A plain file may hold 16 bits as well; taking it for 32 errs on the side of what is needed.
+    """Bytes that all weights take in this precision, and those of the largest part, from the files' headers alone."""
+    sizes = [component.numbers * _BITS[dtype] for component in folder.components]
     return sum(sizes), max(sizes, default=0)
 
 
 def load_parts(
-    diffusers: Any, folder: ModelFolder, dtype: str, *, skip: tuple[str, ...] = ()
+    diffusers: Any, folder: ModelFolder, dtype: str, *, check: Callable[[], None], skip: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Every part of the pipeline, on the processor, except those to ``skip``.
+    """Every part of the pipeline, on the processor, except those to ``skip``; ``check`` is called before each.
 
     Raises ModelCorrupt when a file can't be read, lacks tensors, or has some of other shapes; WrongKind for a class
     that is no model, tokenizer or scheduler; OutOfMemory.
@@ -70,6 +67,7 @@ def load_parts(
 
     parts: dict[str, Any] = {}
     for component in folder.components:
+        check()
         if component.name in skip:
             continue
         try:
@@ -153,9 +151,13 @@ def place(pipeline: Any, plan: Plan, device: str) -> None:
                 _("There is not enough memory on %(device)s for this model.") % {"device": device}
             ) from error
         raise
+
+
+def tile(pipeline: Any, wanted: bool) -> None:
+    """Whether the autoencoder works on tiles."""
     vae = pipeline.vae
     if hasattr(vae, "enable_tiling"):
-        (vae.enable_tiling if plan.tiling else vae.disable_tiling)()
+        (vae.enable_tiling if wanted else vae.disable_tiling)()
 
 
 def economise(pipeline: Any) -> None:
@@ -167,14 +169,12 @@ def economise(pipeline: Any) -> None:
             getattr(pipeline.vae, name)()
 
 
-def splurge(pipeline: Any, plan: Plan) -> None:
-    """Undo :func:`economise`."""
+def splurge(pipeline: Any) -> None:
+    """Undo :func:`economise`, but for tiles, which every run decides anew."""
     if hasattr(pipeline, "disable_attention_slicing"):
         pipeline.disable_attention_slicing()
     if hasattr(pipeline.vae, "disable_slicing"):
         pipeline.vae.disable_slicing()
-    if hasattr(pipeline.vae, "disable_tiling") and not plan.tiling:
-        pipeline.vae.disable_tiling()
 
 
 def _has(device: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,13 +65,16 @@ def write_manifest(
     return manifest
 
 
-def verified(folder: Path, manifest: Manifest | None, *, threads: int = 1, expected: str = "") -> str:
-    """Hash every file and give the digest of all.
+def verified(
+    folder: Path, manifest: Manifest | None, *, threads: int = 1, expected: str = "",
+    check: Callable[[], None] = lambda: None,
+) -> str:
+    """Hash every file and give the digest of all; ``check`` is called after each.
 
     Raises ModelCorrupt when a file is not the one of the manifest, is missing or was added, or when the digest is not
     ``expected`` ("" for none).
     """
-    found = hash_files(folder, threads=threads)
+    found = hash_files(folder, threads=threads, check=check)
     if manifest is not None and dict(manifest.files) != found:
         changed = sorted(
             name for name in {*manifest.files, *found} if manifest.files.get(name) != found.get(name)
@@ -98,11 +101,16 @@ def require_licence(manifest: Manifest | None, folder: Path, *, noncommercial: b
         )
 
 
-def hash_files(folder: Path, *, threads: int = 1) -> dict[str, str]:
+def hash_files(
+    folder: Path, *, threads: int = 1, check: Callable[[], None] = lambda: None
+) -> dict[str, str]:
     """SHA-256 of each file that is read; several at once, since hashing lets other threads run."""
     paths = files_of(folder)
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        digests = list(pool.map(sha256_file, paths))
+        digests = []
+        for digest in pool.map(sha256_file, paths):
+            check()
+            digests.append(digest)
     return {path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, digests, strict=True)}
 
 

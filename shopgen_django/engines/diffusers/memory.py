@@ -15,7 +15,8 @@ Placement = Literal["whole", "parts", "layers"]
 _ROOM_PER_PIXEL = 2_500
 """Bytes of working memory per pixel of one picture, roughly: activations of UNet and autoencoder at 16 bit."""
 _ROOM = 512 << 20
-_TILE_FROM = 1536 * 1536
+TILE_FROM = 1536 * 1536
+"""Pixels of a picture from which the autoencoder works on tiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Plan:
 
     placement: Placement
     tiling: bool
-    """The autoencoder works on tiles."""
+    """The autoencoder works on tiles, whatever the size of a picture."""
     batch: int
     """Pictures at a time."""
 
@@ -48,12 +49,11 @@ def plan_for(*, weights: int, largest: int, free: int, device: str, pixels: int,
         batch: pictures at a time that are wished for.
     """
     one = _ROOM + pixels * _ROOM_PER_PIXEL
-    tiling = pixels >= _TILE_FROM
     if not free or weights + one * max(1, batch) <= free:
-        return Plan(placement="whole", tiling=tiling, batch=max(1, batch))
+        return Plan(placement="whole", tiling=False, batch=max(1, batch))
     if weights + one <= free:
         fits = max(1, (free - weights) // one)
-        return Plan(placement="whole", tiling=tiling, batch=min(batch, int(fits)))
+        return Plan(placement="whole", tiling=False, batch=min(batch, int(fits)))
     if not device.startswith("cuda"):
         # Moving parts to and fro gives nothing where weights and work share one memory.
         return Plan(placement="whole", tiling=True, batch=1)

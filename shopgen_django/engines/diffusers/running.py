@@ -15,9 +15,9 @@ from shopgen_django.engines.pictures import MadePicture, PictureRequest
 
 from .families import SCHEDULERS
 from .install import versions
-from .loading import economise, place, splurge
+from .loading import economise, place, splurge, tile
 from .lora import LoraFile, laid_over
-from .memory import give_back, ran_out
+from .memory import TILE_FROM, give_back, ran_out
 from .shelf import SHELF, Loaded
 
 ChosenLoras = Sequence[tuple[LoraFile, float, str]]
@@ -84,6 +84,7 @@ def run_request(
         progress=_Progress(pictures=request.count, on_step=on_step, check=check),
     )
     pipeline = pipeline_of(diffusers, loaded, request.task)
+    tile(pipeline, loaded.plan.tiling or request.width * request.height >= TILE_FROM)
     # Repainting draws from the first picture's generator for all of a batch: the others would depend on their number.
     batch, small = 1 if request.task == "inpaint" else min(loaded.plan.batch, request.count), False
     numbers = list(range(request.count))
@@ -113,7 +114,7 @@ def run_request(
                 economise(pipeline)
     finally:
         if small:
-            splurge(pipeline, loaded.plan)
+            splurge(pipeline)
     if not run.pictures:
         raise Blocked(
             _("The model's own safety check took out every picture. Change the words, or try another seed.")
