@@ -3,8 +3,8 @@
     python -m benchmarks.diffusers_overhead [--steps 4 20 50] [--rounds 15] [--reloads 30]
 
 Networks are tiny and untrained, on one thread of the processor: the smaller the work, the more an overhead shows. The
-bare loop makes the same bits (that is checked), so both do the same sums. Each round takes all in turn, and the middle of the
-rounds' differences counts: other work on the machine then meets all. Seconds are those of the processor.
+bare loop makes the same bits (that is checked), so both do the same sums. Each round takes all in turn, and the middle
+of the rounds' differences counts: other work on the machine then meets all. Seconds are those of the processor.
 """
 
 from __future__ import annotations

@@ -39,7 +39,10 @@ CATALOGUE_HINT = (
 
 def register_checks() -> None:
     """Connect the checks to Django (called once from AppConfig.ready)."""
-    for check in (check_settings, check_times, check_review, check_paths, check_catalogues, check_queue, check_house):
+    for check in (
+        check_settings, check_times, check_review, check_paths, check_catalogues, check_queue, check_house,
+        check_engines,
+    ):
         register(check, TAG)
 
 
@@ -273,6 +276,32 @@ def check_queue(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
         return [
             Error(f"The queue can't be set up: {error}", hint='Check SHOPGEN["QUEUE"].', id="shopgen.E009")
         ]
+
+
+@_after_settings
+def check_engines(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
+    """The engines that the project's own settings name say by themselves what is wrong with them.
+
+    Only ours are asked: another module might load torch when it is imported.
+    """
+    from .engines import get_engine
+
+    found: list[CheckMessage] = []
+    for alias in app_settings.given.get("ENGINES", {}):
+        path = _entry(app_settings.ENGINES[alias])
+        if not str(path).startswith("shopgen_django.") or _leads_nowhere(path):
+            continue  # check_paths has the word
+        where = f'SHOPGEN["ENGINES"]["{alias}"]'
+        try:
+            problems = get_engine(alias).check()
+        except (ImproperlyConfigured, TypeError, ValueError) as error:
+            found.append(Error(f"{where}: {error}", hint="See docs/settings.md for its options.", id="shopgen.E021"))
+            continue
+        found += [
+            Warning(f"{where}: {problem}", hint="Jobs that need this engine fail until then.", id="shopgen.W011")
+            for problem in problems
+        ]
+    return found
 
 
 @_after_settings

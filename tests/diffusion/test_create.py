@@ -66,3 +66,28 @@ def test_what_cannot_be_is_refused_at_once(
     with pytest.raises(InvalidParameters) as caught:
         plan_job(operation="create", params=params)
     assert field in caught.value.fields
+
+
+@pytest.mark.django_db(transaction=True)
+def test_over_http(sd: Path, use: Callable[..., None]) -> None:
+    from rest_framework.test import APIClient
+
+    from shopgen_django.admin.display import parameter_rows
+
+    client = APIClient()
+    client.force_login(make_user("api", "submit_job", "view_job", "view_productimage", is_superuser=True))
+    wish = {"operation": "create", "params": {"prompt": "a hat", "steps": 1}}
+    answer = client.post("/shopgen/api/v1/jobs/", wish, format="json")
+    assert answer.status_code == 409 and answer.json()["error"]["code"] == "model_unavailable"
+    assert "MODEL" in answer.json()["error"]["message"]
+    use(MODEL=str(sd))
+    answer = client.post(
+        "/shopgen/api/v1/jobs/", {**wish, "params": {"width": 65536, "height": 65536}}, format="json"
+    )
+    assert answer.status_code == 400 and "width" in answer.json()["error"]["fields"]
+    answer = client.post("/shopgen/api/v1/jobs/", wish, format="json")
+    assert answer.status_code == 202 and run_job(answer.json()["id"]) == "succeeded"
+    (made,) = client.get("/shopgen/api/v1/images/").json()["results"]
+    assert made["params"]["made_with"]["prompt"] == "a hat"
+    rows = parameter_rows("create", made["params"])
+    assert ("scheduler", "PNDMScheduler") in rows and ("Words", "a hat") in rows and ("prompt", "a hat") not in rows

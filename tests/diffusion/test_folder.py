@@ -302,3 +302,20 @@ def test_the_web_process_describes_models_and_imports_nothing(sd: Path) -> None:
     done = subprocess.run([sys.executable, "-c", DESCRIBED, str(sd)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["StableDiffusionPipeline [] True []", "[]"]
+
+
+def test_system_checks_tell_of_engines_that_cannot_work(sd: Path, settings: Any, copy: Copy) -> None:
+    from shopgen_django.checks import check_engines
+
+    def told(**options: Any) -> list[tuple[str, str]]:
+        settings.SHOPGEN = {**settings.SHOPGEN, "ENGINES": {"diffusion": {"OPTIONS": options}}}
+        return [(str(message.id), message.msg) for message in check_engines()]
+
+    assert told() == told(MODEL=str(sd)) == []
+    assert told(MODEL="nowhere") == [
+        ("shopgen.W011", 'SHOPGEN["ENGINES"]["diffusion"]: There is no model folder models/nowhere.')
+    ]
+    folder = copy(sd)
+    cut(folder)
+    assert "is cut" in told(MODEL=str(folder))[0][1]
+    assert told(MODLE="x")[0][0] == "shopgen.E021"

@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings
 from shopgen_django.engines.errors import ModelMissing, OutOfMemory, WrongKind
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
+from shopgen_django.exceptions import PermanentError
 
 from .folder import INDEX, ModelFolder, read_folder
 from .install import EXTRA, load_libraries, missing, require
@@ -70,7 +71,7 @@ class Diffusers(PictureEngine):
             try:
                 if not _HUB_ID.fullmatch(name) or Path(name).is_dir():
                     read_folder(self._local(name))
-            except Exception as error:
+            except PermanentError as error:
                 problems.append(str(error))
         return problems
 
