@@ -48,6 +48,8 @@ class Described:
     licence: str = ""
     sha256: str = ""
     """Of all its files, where the folder's manifest states them; "" when it has none."""
+    outlines: bool = False
+    """Whether it can be held to the outlines of a picture (``PictureRequest.outlines``)."""
     keeps_seed: bool = True
     mask_rule: str = "white is repainted"
 
@@ -100,6 +102,9 @@ class PictureRequest:
     strength: float = 0.75
     image: Image.Image | None = None
     mask: Image.Image | None = None
+    outlines: Image.Image | None = None
+    """L, of the request's size, white lines on black: what the result's outlines are held to."""
+    outlines_weight: float = 1.0
     loras: tuple[Lora, ...] = ()
     device: str = "cpu"
     threads: int = 1

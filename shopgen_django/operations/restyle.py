@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
 from django import forms
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+
+from shopgen_django.engines.pictures import Described
+from shopgen_django.exceptions import InvalidParameters
 
 from .base import OperationContext, Output
 from .diffusion import WordsOperation, make, output_of, picture_engine, request_of, working_size
@@ -20,8 +26,15 @@ class RestyleParameters(PromptParameters):
             "How far it may leave the picture: 0.3 changes light and surface, 0.6 shapes as well, 1 keeps nothing."
         ),
     )
+    outlines = forms.FloatField(
+        label=gettext_lazy("Hold to the outlines"), min_value=0, max_value=2, initial=0,
+        help_text=gettext_lazy(
+            "0: not at all; 1: the picture's edges stay where they are, also at full strength. Needs a ControlNet for "
+            "edges in the settings."
+        ),
+    )
     field_order = [
-        "prompt", "negative", "strength", "count", "seed", "steps", "guidance", "scheduler", "loras",
+        "prompt", "negative", "strength", "outlines", "count", "seed", "steps", "guidance", "scheduler", "loras",
     ]
 
 
@@ -36,10 +49,17 @@ class Restyle(WordsOperation):
     digital_source = "trainedAlgorithmicMedia"
     task = "image"
 
+    def clean_for(self, described: Described, params: dict[str, Any]) -> None:
+        super().clean_for(described, params)
+        if params["outlines"] and not described.outlines:
+            text = _("This model can't be held to outlines: the option OUTLINES names no ControlNet for it.")
+            raise InvalidParameters(text, fields={"outlines": [text]})
+
     def run(self, context: OperationContext) -> Iterator[Output]:
         from PIL import Image
 
         from shopgen_django.imaging.cutout import on_white
+        from shopgen_django.imaging.edges import edges_of
 
         (source,) = context.inputs
         picture = on_white(source.open())
@@ -47,10 +67,13 @@ class Restyle(WordsOperation):
         # Never larger than the model works: what it did not paint is not there.
         share = min(1.0, (size[0] * size[1] / (picture.width * picture.height)) ** 0.5)
         final = max(1, round(picture.width * share)), max(1, round(picture.height * share))
+        small = picture.resize(size, Image.Resampling.LANCZOS)
         request = request_of(
-            context, self.task, size, image=picture.resize(size, Image.Resampling.LANCZOS),
-            strength=float(context.params["strength"]),
+            context, self.task, size, image=small, strength=float(context.params["strength"])
         )
+        weight = float(context.params["outlines"])
+        if weight:
+            request = replace(request, outlines=edges_of(small), outlines_weight=weight)
         for made in make(context, request, self.name):
             image = made.image if made.image.size == final else made.image.resize(final, Image.Resampling.LANCZOS)
             yield output_of(

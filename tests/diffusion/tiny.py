@@ -185,6 +185,24 @@ def make_flux(folder: Path) -> Path:
     return folder
 
 
+def make_controlnet(folder: Path, model: Path) -> Path:
+    """A ControlNet for the folder's unet. Fresh ones add nothing (their last layers are zero), so it is shaken."""
+    import torch
+    from diffusers import ControlNetModel, UNet2DConditionModel
+
+    torch.manual_seed(0)
+    network = ControlNetModel.from_unet(
+        UNet2DConditionModel.from_pretrained(str(model / "unet"), local_files_only=True),
+        conditioning_embedding_out_channels=(16, 16, 32, 32),
+    )
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            if "controlnet_" in name or "conv_out" in name:
+                value.normal_(0.0, 0.3)
+    network.save_pretrained(str(folder))
+    return folder
+
+
 def make_lora(folder: Path, model: Path, *, seed: int = 1) -> Path:
     """A LoRA for the folder's unet that changes what it makes by a lot."""
     import torch

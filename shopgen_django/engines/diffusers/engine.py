@@ -11,15 +11,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
-from shopgen_django.engines.errors import ModelMissing, OutOfMemory, WrongKind
+from shopgen_django.engines.errors import BadRequest, ModelMissing, OutOfMemory, WrongKind
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
 from shopgen_django.exceptions import PermanentError
 
-from .folder import INDEX, ModelFolder, read_folder
+from .folder import INDEX, ModelFolder, read_controlnet, read_folder
 from .install import EXTRA, load_libraries, missing, require
-from .loading import DTYPES, device_of, dtype_of, load_parts, weights_in
+from .loading import DTYPES, device_of, dtype_of, load_part, load_parts, weights_in
 from .lora import chosen_files, lora_files
-from .manifest import fingerprint, read_manifest, require_licence, verified
+from .manifest import digest_of, fingerprint, hash_files, read_manifest, require_licence, verified
 from .memory import free_bytes, plan_for
 from .running import run_request
 from .shelf import SHELF, Key, Loaded
@@ -35,13 +35,13 @@ class Diffusers(PictureEngine):
     ``INPAINT_MODEL``, another one for repainting; ``SHA256`` that the model must have; ``REVISION`` of a hub id;
     ``DEVICE`` ("auto": the worker's) and ``ALLOW_CPU`` when it is missing; ``DTYPE``; ``BATCH``, pictures at a time on
     a GPU; ``CACHE``, models a worker keeps; ``MAX_PIXELS`` of one picture; ``LORAS``, name -> file;
-    ``SAFETY_CHECKER``, whether a checker in the folder is used.
+    ``OUTLINES``, the folder of a ControlNet for edges; ``SAFETY_CHECKER``, whether a checker in the folder is used.
     """
 
     def __init__(
         self, *, MODEL: str | Path = "", INPAINT_MODEL: str | Path = "", SHA256: str = "", REVISION: str = "main",
         ALLOW_HUB: bool = False, DEVICE: str = "auto", ALLOW_CPU: bool = False, DTYPE: str = "auto", BATCH: int = 1,
-        CACHE: int = 2, MAX_PIXELS: int = MAX_PIXELS, LORAS: Mapping[str, Any] | None = None,
+        CACHE: int = 2, MAX_PIXELS: int = MAX_PIXELS, LORAS: Mapping[str, Any] | None = None, OUTLINES: str | Path = "",
         SAFETY_CHECKER: bool = True, **options: Any,
     ) -> None:
         if options:
@@ -59,6 +59,7 @@ class Diffusers(PictureEngine):
         self._batch, self._capacity = max(1, int(BATCH)), max(1, int(CACHE))
         self._max_pixels, self._checker = int(MAX_PIXELS), bool(SAFETY_CHECKER)
         self._loras = lora_files(LORAS or {})
+        self._outlines = str(OUTLINES)
         self._keys: set[Key] = set()
         self._known: dict[Path, tuple[str, ModelFolder]] = {}
 
@@ -97,7 +98,7 @@ class Diffusers(PictureEngine):
         require_licence(manifest, folder.path, noncommercial=app_settings.ALLOW_NONCOMMERCIAL_MODELS)
         return folder.described(
             name=name, max_pixels=self._max_pixels, licence=manifest.licence if manifest else "",
-            sha256=manifest.sha256 if manifest else "",
+            sha256=manifest.sha256 if manifest else "", outlines=bool(self._outlines),
         )
 
     def run(
@@ -121,7 +122,10 @@ class Diffusers(PictureEngine):
         ran_dry = ""
         try:
             with SHELF.borrowed(key, load, capacity=self._capacity, need=need, device=device) as loaded, loaded.lock:
-                return iter(run_request(diffusers, loaded, request, loras, on_step=on_step, check=check))
+                control = self._control(diffusers, loaded, request, check)
+                return iter(
+                    run_request(diffusers, loaded, request, loras, control=control, on_step=on_step, check=check)
+                )
         except OutOfMemory as error:
             ran_dry = str(error)
         # Out here nothing holds the failed attempt any more, so that the next job finds its memory free.
@@ -150,6 +154,25 @@ class Diffusers(PictureEngine):
         return Loaded(
             folder=folder, digest=digest, dtype=dtype, device=device, weights=weights, parts=parts, plan=plan
         )
+
+    def _control(
+        self, diffusers: Any, loaded: Loaded, request: PictureRequest, check: Callable[[], None]
+    ) -> Any:
+        """The ControlNet for a request with outlines, loaded beside the model and kept with it; else ``None``."""
+        if request.outlines is None:
+            return None
+        if not self._outlines or request.task not in loaded.folder.family.outlined:
+            raise BadRequest(
+                _("This model can't be held to outlines: the option OUTLINES names no ControlNet for it.")
+            )
+        path = self._local(self._outlines)
+        component = read_controlnet(path, loaded.folder)
+        digest = digest_of(hash_files(path, threads=request.threads, check=check))
+        if loaded.controls[0] != digest:
+            for name in [name for name in loaded.pipelines if " " in name]:
+                del loaded.pipelines[name]
+            loaded.controls = (digest, load_part(diffusers, component, loaded.dtype))
+        return loaded.controls[1]
 
     def _folder(self, task: Task) -> tuple[ModelFolder, str]:
         name = self._models[task]

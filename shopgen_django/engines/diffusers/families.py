@@ -17,6 +17,8 @@ class Family:
     core: str
     """Its main network: "unet" or "transformer"."""
     needs: tuple[str, ...]
+    outlined: Mapping[Task, str] = field(default_factory=dict)
+    """Pipelines that heed a ControlNet; for tasks that are not named there is none."""
     patch: int = 1
     """Width and height are multiples of the autoencoder's scale times this."""
     size: int = 0
@@ -34,6 +36,7 @@ SD = Family(
         "text": "StableDiffusionPipeline", "image": "StableDiffusionImg2ImgPipeline",
         "inpaint": "StableDiffusionInpaintPipeline",
     },
+    outlined={"text": "StableDiffusionControlNetPipeline", "image": "StableDiffusionControlNetImg2ImgPipeline"},
     core="unet", needs=("vae", "text_encoder", "tokenizer", "unet", "scheduler"), channels=frozenset({4}),
 )
 SDXL = Family(
@@ -42,6 +45,7 @@ SDXL = Family(
         "text": "StableDiffusionXLPipeline", "image": "StableDiffusionXLImg2ImgPipeline",
         "inpaint": "StableDiffusionXLInpaintPipeline",
     },
+    outlined={"text": "StableDiffusionXLControlNetPipeline", "image": "StableDiffusionXLControlNetImg2ImgPipeline"},
     core="unet",
     needs=("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler"),
     channels=frozenset({4}),

@@ -70,11 +70,13 @@ class ModelFolder:
     def component(self, name: str) -> Component | None:
         return next((each for each in self.components if each.name == name), None)
 
-    def described(self, *, name: str, max_pixels: int, licence: str, sha256: str) -> Described:
+    def described(
+        self, *, name: str, max_pixels: int, licence: str, sha256: str, outlines: bool = False
+    ) -> Described:
         return Described(
             name=name, kind=self.kind, tasks=self.tasks, multiple=self.multiple, size=self.size,
             max_pixels=max_pixels, in_channels=self.in_channels, bytes=self.bytes, licence=licence, sha256=sha256,
-            negative=self.family.negative,
+            negative=self.family.negative, outlines=outlines and bool(self.family.outlined),
         )
 
 
@@ -120,6 +122,25 @@ def read_folder(path: Path) -> ModelFolder:
     return ModelFolder(
         path=path, kind=kind, family=family, components=components, tasks=_tasks(path, family, channels),
         multiple=scale * family.patch, size=(side, side), in_channels=channels,
+    )
+
+
+def read_controlnet(path: Path, model: ModelFolder) -> Component:
+    """A ControlNet's folder (``config.json`` and weights) that fits ``model``. Raises as :func:`read_folder`."""
+    if not path.is_dir():
+        raise ModelMissing(_("There is no model folder %(path)s.") % {"path": shown(path)})
+    config, core = _json(path / "config.json"), _json(model.path / model.family.core / "config.json")
+    fits = config.get("_class_name") == "ControlNetModel" and all(
+        config.get(name) == core.get(name) for name in ("cross_attention_dim", "block_out_channels")
+    )
+    if not fits:
+        raise WrongKind(
+            _("%(path)s is no ControlNet for %(model)s.") % {"path": shown(path), "model": shown(model.path)}
+        )
+    weights, variant, numbers = _weights(path)
+    return Component(
+        name="controlnet", library="diffusers", kind="ControlNetModel", folder=path, weights=weights, variant=variant,
+        numbers=numbers,
     )
 
 

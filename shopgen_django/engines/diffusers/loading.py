@@ -63,27 +63,33 @@ def load_parts(
     Raises ModelCorrupt when a file can't be read, lacks tensors, or has some of other shapes; WrongKind for a class
     that is no model, tokenizer or scheduler; OutOfMemory.
     """
-    import torch
-
     parts: dict[str, Any] = {}
     for component in folder.components:
         check()
         if component.name in skip:
             continue
-        try:
-            parts[component.name] = _load(diffusers, component, getattr(torch, dtype))
-        except (ModelCorrupt, WrongKind):
-            raise
-        except Exception as error:
-            if ran_out(error):
-                raise OutOfMemory(
-                    _("There is not enough memory to load %(path)s.") % {"path": shown(folder.path)}
-                ) from error
-            raise ModelCorrupt(
-                _("%(path)s can't be loaded: %(why)s")
-                % {"path": shown(component.folder), "why": first_line(error, folder.path)}
-            ) from error
+        parts[component.name] = load_part(diffusers, component, dtype)
     return parts
+
+
+def load_part(diffusers: Any, component: Component, dtype: str) -> Any:
+    """One part, on the processor. Raises as :func:`load_parts`."""
+    import torch
+
+    try:
+        return _load(diffusers, component, getattr(torch, dtype))
+    except (ModelCorrupt, WrongKind):
+        raise
+    except Exception as error:
+        where = component.folder.parent
+        if ran_out(error):
+            raise OutOfMemory(
+                _("There is not enough memory to load %(path)s.") % {"path": shown(component.folder)}
+            ) from error
+        raise ModelCorrupt(
+            _("%(path)s can't be loaded: %(why)s")
+            % {"path": shown(component.folder), "why": first_line(error, where)}
+        ) from error
 
 
 def _load(diffusers: Any, component: Component, dtype: Any) -> Any:

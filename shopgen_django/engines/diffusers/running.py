@@ -11,7 +11,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from shopgen_django.engines.errors import BadOutput, BadRequest, Blocked, OutOfMemory
-from shopgen_django.engines.pictures import MadePicture, PictureRequest
+from shopgen_django.engines.pictures import MadePicture, PictureRequest, Task
 
 from .families import SCHEDULERS
 from .install import versions
@@ -67,10 +67,11 @@ def seed_of(seed: int, number: int) -> int:
 
 
 def run_request(
-    diffusers: Any, loaded: Loaded, request: PictureRequest, loras: ChosenLoras, *,
+    diffusers: Any, loaded: Loaded, request: PictureRequest, loras: ChosenLoras, *, control: Any = None,
     on_step: Callable[[float], None], check: Callable[[], None],
 ) -> list[MadePicture]:
-    """All pictures of a request. The caller holds ``loaded.lock``.
+    """All pictures of a request. The caller holds ``loaded.lock``. ``control``: the loaded ControlNet that holds them
+    to the request's outlines.
 
     Raises Blocked when a safety checker took every picture out, BadOutput for values that are no picture, OutOfMemory
     when memory ran out twice, and whatever ``check`` raises.
@@ -83,7 +84,7 @@ def run_request(
         diffusers=diffusers, loaded=loaded, request=request, loras=loras,
         progress=_Progress(pictures=request.count, on_step=on_step, check=check),
     )
-    pipeline = pipeline_of(diffusers, loaded, request.task)
+    pipeline = pipeline_of(diffusers, loaded, request.task, control)
     tile(pipeline, loaded.plan.tiling or request.width * request.height >= TILE_FROM)
     # Repainting draws from the first picture's generator for all of a batch: the others would depend on their number.
     batch, small = 1 if request.task == "inpaint" else min(loaded.plan.batch, request.count), False
@@ -123,21 +124,25 @@ def run_request(
     return run.pictures
 
 
-def pipeline_of(diffusers: Any, loaded: Loaded, task: str) -> Any:
+def pipeline_of(diffusers: Any, loaded: Loaded, task: Task, control: Any = None) -> Any:
     """The pipeline for a task, sharing all weights with those for the others."""
-    pipeline = loaded.pipelines.get(task)
+    name = task if control is None else f"{task} {id(control)}"
+    pipeline = loaded.pipelines.get(name)
     if pipeline is None:
-        cls = getattr(diffusers, loaded.folder.family.pipelines[task])  # type: ignore[index]
+        family = loaded.folder.family
+        cls = getattr(diffusers, (family.pipelines if control is None else family.outlined)[task])
         takes = inspect.signature(cls.__init__).parameters
-        parts: dict[str, Any] = {name: part for name, part in loaded.parts.items() if name in takes}
+        parts: dict[str, Any] = {part: value for part, value in loaded.parts.items() if part in takes}
+        if control is not None:
+            parts["controlnet"] = control
         if "requires_safety_checker" in takes and "safety_checker" not in parts:
             parts |= {"safety_checker": None, "requires_safety_checker": False}
         pipeline = cls.from_pretrained(str(loaded.folder.path), local_files_only=True, use_safetensors=True, **parts)
         pipeline.set_progress_bar_config(disable=True)
-        loaded.pipelines[task] = pipeline
-    if loaded.active != task:
+        loaded.pipelines[name] = pipeline
+    if loaded.active != name:
         place(pipeline, loaded.plan, loaded.device)
-        loaded.active = task
+        loaded.active = name
     return pipeline
 
 
@@ -254,6 +259,9 @@ def _arguments(pipeline: Any, request: PictureRequest) -> tuple[dict[str, Any], 
                 % {"steps": request.steps, "strength": request.strength}
             )
         values |= {"image": request.image, "strength": request.strength}
+    if request.outlines is not None:
+        picture = "control_image" if "control_image" in takes else "image"
+        values |= {picture: request.outlines.convert("RGB"), "controlnet_conditioning_scale": request.outlines_weight}
     if request.task == "inpaint":
         values["mask_image"] = request.mask
     if "height" in takes:
@@ -273,6 +281,8 @@ def _facts(run: _Run, pipeline: Any, ignored: Sequence[str], batch: int) -> dict
     }
     if request.task != "text":
         facts["strength"] = f"{request.strength:g}"
+    if request.outlines is not None:
+        facts |= {"outlines": f"{request.outlines_weight:g}", "controlnet_sha256": loaded.controls[0]}
     if run.loras:
         facts["loras"] = ", ".join(f"{file.name} x {weight:g} ({digest[:16]})" for file, weight, digest in run.loras)
     cut = words_cut(pipeline, request.prompt, loaded.folder.family.words)

@@ -28,11 +28,14 @@ class Loaded:
     plan: Plan
     pipelines: dict[str, Any] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    controls: tuple[str, Any] = ("", None)
+    """The ControlNet that was used last, by the digest of its files."""
     users: int = 0
     active: str = ""
     """The task whose pipeline holds the hooks that move parts to the device and back."""
 
     def close(self) -> None:
+        self.controls = ("", None)
         self.pipelines.clear()
         self.parts.clear()
 
