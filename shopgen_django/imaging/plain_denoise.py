@@ -16,7 +16,7 @@ _TO_SIGMA = 1.0 / 0.6745
 _REACH = 4
 _DRAWN = 0.8
 _SPREAD = 3.5
-"""Width of the filter in brightness, in standard deviations of the noise (tuned on photos of a demo shop)."""
+"""Width of the filter in brightness, in standard deviations of the noise (3.5 to 5 were best on studio photos)."""
 
 
 def estimate_sigma(picture: Image.Image) -> float:

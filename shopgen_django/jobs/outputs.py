@@ -41,6 +41,7 @@ class Stored:
     alt_text: str
     category: str
     parents: tuple[str, ...]
+    made_from: tuple[int, ...]
     measurements: Mapping[str, float]
     held_back: str
     digital_source: str
@@ -65,7 +66,7 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
             code="bad_measurement",
         )
     held_back = str(output.held_back) or ask_gates(image, measurements)
-    origin = _origin(lease.job, operation)
+    origin = _origin(lease.job, operation, output.digital_source or operation.digital_source)
     content = encode(
         image, format=output.format, digital_source_type=origin,
         software=f"shopgen-django {__version__}", extra={**output.facts, **_provenance(lease.job)},
@@ -75,20 +76,18 @@ def store_output(lease: Lease, index: int, output: Output, operation: Operation)
     return Stored(
         index=index, name=name, sha256=sha256, format=output.format, width=image.width, height=image.height,
         bytes=len(content), alt_text=str(output.alt_text), category=output.category, parents=output.parents,
-        measurements=measurements, held_back=held_back, digital_source=origin,
+        made_from=output.made_from, measurements=measurements, held_back=held_back, digital_source=origin,
         facts=dict(output.facts),
     )
 
 
-def _origin(job: Job, operation: Operation) -> str:
+def _origin(job: Job, operation: Operation, own: str) -> str:
     """IPTC code of the results: what was generated stays marked when it is cropped or mended later."""
     from shopgen_django.imaging.provenance import inherited_source_type
 
     if not operation.max_inputs:
-        return operation.digital_source
-    return inherited_source_type(
-        operation.digital_source, job.job_inputs.values_list("image__digital_source", flat=True)
-    )
+        return own
+    return inherited_source_type(own, job.job_inputs.values_list("image__digital_source", flat=True))
 
 
 def _provenance(job: Job) -> dict[str, str]:
@@ -123,7 +122,7 @@ def write_results(
     lineage = [
         through(from_productimage_id=image.pk, to_productimage_id=parent)
         for image, stored in zip(images, results, strict=True)
-        for parent in dict.fromkeys(stored.parents or inputs)
+        for parent in _parents(stored, images, inputs)
     ]
     with transaction.atomic():
         # The fenced UPDATE comes first: it locks the row, so a sweep or a cancel waits or has already won.
@@ -135,6 +134,12 @@ def write_results(
         if lineage:
             through.objects.bulk_create(lineage)
     return True
+
+
+def _parents(stored: Stored, images: Sequence[ProductImage], inputs: Sequence[str]) -> list[str]:
+    """What a result was made from: pictures that the operation named, results before it, else the job's inputs."""
+    earlier = [str(images[number].pk) for number in stored.made_from]
+    return list(dict.fromkeys([*stored.parents, *earlier] or inputs))
 
 
 def remove_unrecorded(names: Iterable[str]) -> None:

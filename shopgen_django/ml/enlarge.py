@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, leaky_relu, pixel_shuffle
+from torch.nn.functional import interpolate, leaky_relu, max_pool2d, pixel_shuffle
 
 from .networks import SLOPE, scaled_normal
 from .shipped import card_of, load_shipped
@@ -28,7 +28,7 @@ TILE = 192
 """Side of the parts that a picture is worked through in, in pixels of the small picture."""
 REACH = DEPTH + 3
 """Pixels to each side that a pixel's result depends on: the convolutions, or the bicubic kernel."""
-ROUNDS = 2
+ROUNDS = 3
 
 
 class Doubler(nn.Module):
@@ -60,6 +60,13 @@ def twice(pictures: Tensor) -> Tensor:
     return interpolate(pictures, scale_factor=2, mode="bicubic", align_corners=False)
 
 
+def within(large: Tensor, small: Tensor) -> Tensor:
+    """``large`` kept between the darkest and the brightest of the 3 x 3 pixels of ``small`` around each place."""
+    high = interpolate(max_pool2d(small, 3, 1, 1), scale_factor=2, mode="nearest")
+    low = -interpolate(max_pool2d(-small, 3, 1, 1), scale_factor=2, mode="nearest")
+    return torch.minimum(torch.maximum(large, low), high)
+
+
 def back_project(large: Tensor, small: Tensor, rounds: int = ROUNDS) -> Tensor:
     """Correct ``large`` until it shrinks (2 x 2 means) to ``small``, as far as ``rounds`` corrections go."""
     for _round in range(rounds):
@@ -83,7 +90,8 @@ class LoadedDoubler:
         """``(h, w, 3)`` uint8 to ``(2h, 2w, 3)``, tile by tile; the tiles do not show.
 
         Args:
-            careful: ``(h, w)`` 0..1: where it is 1 (letters), only the bicubic enlargement counts.
+            careful: ``(h, w)`` 0..1: where it is 1 (letters), nothing gets brighter or darker than the photo's pixels
+                around it are, so that no stroke is made up and none is drawn over.
             on_tile: called with the share that is done, 0..1; what it raises ends the work.
         """
         height, width = array.shape[:2]
@@ -97,7 +105,7 @@ class LoadedDoubler:
             large = self._network(small)
             if careful is not None:
                 weight = torch.from_numpy(np.ascontiguousarray(careful[top:bottom, left:right]))[None, None]
-                large = torch.lerp(large, twice(small), interpolate(weight, scale_factor=2, mode="bilinear"))
+                large = torch.lerp(large, within(large, small), interpolate(weight, scale_factor=2, mode="bilinear"))
             large = back_project(large, small).clamp_(0.0, 1.0).mul_(255.0).round_().to(torch.uint8)
             rows, columns = min(TILE, height - y), min(TILE, width - x)
             inner = large[0, :, 2 * (y - top) : 2 * (y - top + rows), 2 * (x - left) : 2 * (x - left + columns)]

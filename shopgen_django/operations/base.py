@@ -73,6 +73,10 @@ class Output:
     """Ids of the inputs that this picture was made from."""
     held_back: str = ""
     """A reason why this result must not enter review by itself (for example high uncertainty)."""
+    made_from: tuple[int, ...] = ()
+    """Numbers of this run's earlier results that this one was made from, beside ``parents``."""
+    digital_source: str = ""
+    """IPTC code of this result where it isn't the operation's own."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """How it was made beyond the parameters (the model's hash, versions): written into the file and kept with the row.
     Names are simple: letters, digits, underscores."""
@@ -145,6 +149,8 @@ class Operation(ABC):
     """Codename of a permission that queueing it needs beside ``submit_job``."""
     hidden_params: ClassVar[tuple[str, ...]] = ()
     """Entries of a job's ``params`` that services write and nobody is shown."""
+    is_chain: ClassVar[bool] = False
+    """Whether it runs other operations, so that it can't be a step of a chain itself."""
     takes_in: ClassVar[bool] = False
     """Whether it takes pictures in: it gets ``context.arrivals`` and yields an ``arrivals.Outcome`` for each."""
 

@@ -17,7 +17,7 @@ _OPERATIONS: dict[str, Operation] = {}
 
 BUILT_IN = (
     "generate", "fit", "cut_out", "background", "repair", "denoise", "enlarge", "correct", "create", "restyle",
-    "inpaint", "scene", "intake",
+    "inpaint", "scene", "recipe", "intake",
 )  # fmt: skip
 
 

@@ -21,9 +21,10 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import usable_cores
 from shopgen_django.exceptions import InvalidState, PermanentError, ShopgenError
 from shopgen_django.ml import files
+from shopgen_django.operations.chains import Step
 
 from .edit_items import SETTINGS, TABLE, Item
-from .editing import Edited, Step, digest_of, edit_picture, engines_of
+from .editing import Edited, digest_of, edit_picture, engines_of
 
 SMALL = "report"
 """Folder of the small pictures that the report shows."""

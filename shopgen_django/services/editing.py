@@ -9,16 +9,14 @@ import hashlib
 import io
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from django.utils.translation import gettext as _
-
 from shopgen_django import __version__
 from shopgen_django.engines import get_engine
-from shopgen_django.exceptions import InvalidParameters, PermanentError
-from shopgen_django.operations.base import InputImage, Operation, OperationContext, Output
+from shopgen_django.operations.base import OperationContext
+from shopgen_django.operations.chains import CONFIDENCE, Step, decoded, gather, origin_of, run_chain
 from shopgen_django.operations.gates import ask_gates
 from shopgen_django.operations.registry import get_operation
 from shopgen_django.storage import EXTENSIONS
@@ -26,17 +24,7 @@ from shopgen_django.storage import EXTENSIONS
 if TYPE_CHECKING:
     from PIL import Image
 
-CONFIDENCE = "cutout_confidence"
 SMALL_SIDE = 320
-MAX_STEPS = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One operation with its parameters, validated and complete."""
-
-    operation: str
-    params: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,51 +41,6 @@ class Edited:
     reason: str
     """Why a person should look at it; "" when nothing speaks against it."""
     measurements: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Decoded(InputImage):
-    """An input whose pixels are at hand: steps follow each other without a lossy file in between."""
-
-    picture: Image.Image
-
-    def open(self) -> Image.Image:
-        return self.picture.copy()
-
-
-def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
-    """Steps from plain values ``{"operation": NAME, "params": {...}}``, each validated by its operation.
-
-    Raises InvalidParameters that names the step: an unknown operation, one that needs no or more than one picture or a
-    trained model, parameters that don't fit.
-    """
-    parsed: list[Step] = []
-    for number, step in enumerate(steps, start=1):
-        if not isinstance(step, Mapping) or not isinstance(step.get("operation"), str):
-            raise InvalidParameters(_('Step %(n)d: a step is {"operation": …, "params": {…}}.') % {"n": number})
-        operation = get_operation(str(step["operation"]))
-        _suits(operation, number)
-        try:
-            params = operation.clean(operation.Parameters.parse(step.get("params")))
-        except InvalidParameters as error:
-            told = "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in error.fields.items())
-            raise InvalidParameters(
-                _("Step %(n)d (%(operation)s): %(why)s")
-                % {"n": number, "operation": operation.name, "why": told or str(error)}
-            ) from error
-        parsed.append(Step(operation=operation.name, params=params))
-    if not 1 <= len(parsed) <= MAX_STEPS:
-        raise InvalidParameters(_("A recipe has 1 to %(limit)d steps.") % {"limit": MAX_STEPS})
-    return tuple(parsed)
-
-
-def _suits(operation: Operation, number: int) -> None:
-    needs_model = operation.model_purpose and not operation.model_optional
-    if not (operation.min_inputs <= 1 <= operation.max_inputs) or needs_model or not operation.public:
-        raise InvalidParameters(
-            _("Step %(n)d: %(operation)s does not make a picture from one picture.")
-            % {"n": number, "operation": operation.name}
-        )
 
 
 def digest_of(steps: Sequence[Step]) -> str:
@@ -133,23 +76,19 @@ def edit_picture(
     began = time.monotonic()
     sha256 = hashlib.sha256(content).hexdigest()
     original = decode(content, limits)
-    pictures: list[tuple[Image.Image, str]] = [(original, "PNG")]
+    source = decoded(original, name=name, sha256=sha256)
+    # The seed is drawn from the file, so that a second run makes the same pictures.
+    context = OperationContext(params={}, inputs=(source,), seed=int(sha256[:8], 16) & 0x7FFFFFFF, threads=threads)
     measurements: dict[str, float] = {}
     reasons: list[str] = []
-    for step in steps:
-        outputs = [
-            output for picture, _kind in pictures
-            for output in _run(step, picture, name, sha256, threads=threads, check=check)
-        ]
-        for output in outputs:
-            for measured, value in output.measurements.items():
-                known = measurements.get(measured)
-                keep = known is not None and measured == CONFIDENCE
-                measurements[measured] = min(known, float(value)) if keep and known is not None else float(value)
-            reason = str(output.held_back) or ask_gates(output.image, output.measurements)
-            if reason and reason not in reasons:
-                reasons.append(reason)
-        pictures = [(output.image, output.format) for output in outputs]
+    pictures: list[tuple[Image.Image, str]] = []
+    for made in run_chain(source, steps, context if check is None else replace(context, check=check)):
+        gather(measurements, made.output.measurements)
+        reason = str(made.output.held_back) or ask_gates(made.output.image, made.output.measurements)
+        if reason and reason not in reasons:
+            reasons.append(reason)
+        if made.step == len(steps) - 1:
+            pictures.append((made.output.image, made.output.format))
     origin = _origin(content, steps)
     confidence = measurements.get(CONFIDENCE)
     return Edited(
@@ -160,30 +99,11 @@ def edit_picture(
     )
 
 
-def _run(
-    step: Step, picture: Image.Image, name: str, sha256: str, *, threads: int, check: Callable[[], None] | None
-) -> list[Output]:
-    operation = get_operation(step.operation)
-    source = _Decoded(
-        id=name, content=b"", sha256=sha256, width=picture.width, height=picture.height, format="PNG", picture=picture
-    )
-    # Drawn from the file, so that a second run makes the same pictures.
-    seed = int(sha256[:8], 16) & 0x7FFFFFFF
-    context = OperationContext(params=step.params, inputs=(source,), seed=seed, threads=threads)
-    outputs = list(operation.run(context if check is None else replace(context, check=check)))
-    if not outputs:
-        raise PermanentError(_("%(operation)s made nothing of this picture.") % {"operation": operation.label})
-    return outputs
-
-
 def _origin(content: bytes, steps: Sequence[Step]) -> str:
     """IPTC code of the results: what the file says it is, carried through every step as a job's lineage would."""
-    from shopgen_django.imaging.provenance import inherited_source_type, read_provenance
+    from shopgen_django.imaging.provenance import read_provenance
 
-    origin = read_provenance(content).get("digital_source_type", "")
-    for step in steps:
-        origin = inherited_source_type(get_operation(step.operation).digital_source, [origin])
-    return origin
+    return origin_of(steps, read_provenance(content).get("digital_source_type", ""))
 
 
 def _encoded(picture: Image.Image, kind: str, steps: Sequence[Step], origin: str) -> bytes:

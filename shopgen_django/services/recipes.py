@@ -13,12 +13,11 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import InvalidParameters, NotFound
+from shopgen_django.operations.chains import Step, parse_steps
+from shopgen_django.operations.recipe import BUILT_IN
 from shopgen_django.operations.registry import public_operations
-
-from .editing import Step, parse_steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,41 +36,15 @@ class Recipe:
         }
 
 
-_BUILT_IN: Mapping[str, tuple[str | Promise, list[dict[str, Any]]]] = {
-    "marketplace-white": (
-        gettext_lazy("Marketplace: pure white, 2000 × 2000"),
-        [
-            {
-                "operation": "background",
-                # Marketplaces measure how much of the square the product fills: a small photo is enlarged rather.
-                "params": {"ground": "white", "width": 2000, "height": 2000, "margin": 0.075, "max_upscale": 8},
-            }
-        ],
-    ),
-    "studio": (
-        gettext_lazy("Studio ground with a soft shadow, 1600 × 1600"),
-        [
-            {
-                "operation": "background",
-                "params": {
-                    "ground": "sweep", "colour": "#f4f4f4", "shadow": "soft", "width": 1600, "height": 1600,
-                    "margin": 0.12, "align": "stand",
-                },
-            }
-        ],
-    ),
-}
-
-
 def recipe_names() -> list[str]:
     """The built-in recipes."""
-    return sorted(_BUILT_IN)
+    return sorted(BUILT_IN)
 
 
 def get_recipe(name: str) -> Recipe:
     """A built-in recipe. Raises NotFound that says which there are."""
     try:
-        label, steps = _BUILT_IN[name]
+        label, steps = BUILT_IN[name]
     except KeyError:
         operations = ", ".join(operation.name for operation in public_operations())
         raise NotFound(

@@ -16,11 +16,11 @@ from shopgen_django.exceptions import ShopgenError
 from shopgen_django.ml.errors import MLError
 from shopgen_django.ml.files import folder_lock
 from shopgen_django.ml.progress import ProgressView
+from shopgen_django.operations.chains import Step, parse_steps
 from shopgen_django.operations.registry import public_operations
 from shopgen_django.services.edit_folder import Line, edit_all, open_run
 from shopgen_django.services.edit_items import Item, pictures_in, pictures_of
 from shopgen_django.services.edit_report import write_report
-from shopgen_django.services.editing import Step, parse_steps
 from shopgen_django.services.recipes import get_recipe, read_recipe, recipe_names
 
 EXAMPLES = """examples:

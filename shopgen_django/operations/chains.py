@@ -1,0 +1,139 @@
+"""Operations one after the other: the chain that a recipe's job and a folder's pictures both go through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django.utils.translation import gettext as _
+
+from shopgen_django.exceptions import InvalidParameters, PermanentError
+
+from .base import InputImage, Operation, OperationContext, Output
+from .registry import get_operation
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+CONFIDENCE = "cutout_confidence"
+MAX_STEPS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One operation with its parameters, validated and complete."""
+
+    operation: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """What a step made: ``of`` is the number of the result that it was made from (``None``: of the source), in the
+    order in which results come."""
+
+    step: int
+    of: int | None
+    output: Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Decoded(InputImage):
+    """An input whose pixels are at hand: steps follow each other without a lossy file in between."""
+
+    picture: Image.Image
+
+    def open(self) -> Image.Image:
+        return self.picture.copy()
+
+
+def decoded(picture: Image.Image, *, name: str, sha256: str, category: str = "", alt_text: str = "") -> InputImage:
+    """A picture as an operation's input."""
+    return _Decoded(
+        id=name, content=b"", sha256=sha256, width=picture.width, height=picture.height, format="PNG", picture=picture,
+        category=category, alt_text=alt_text,
+    )
+
+
+def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
+    """Steps from plain values ``{"operation": NAME, "params": {...}}``, each validated by its operation.
+
+    Raises InvalidParameters that names the step: an unknown operation, one that needs no or more than one picture or a
+    trained model, parameters that don't fit.
+    """
+    parsed: list[Step] = []
+    for number, step in enumerate(steps, start=1):
+        if not isinstance(step, Mapping) or not isinstance(step.get("operation"), str):
+            raise InvalidParameters(_('Step %(n)d: a step is {"operation": …, "params": {…}}.') % {"n": number})
+        operation = get_operation(str(step["operation"]))
+        _suits(operation, number)
+        try:
+            params = operation.clean(operation.Parameters.parse(step.get("params")))
+        except InvalidParameters as error:
+            told = "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in error.fields.items())
+            raise InvalidParameters(
+                _("Step %(n)d (%(operation)s): %(why)s")
+                % {"n": number, "operation": operation.name, "why": told or str(error)}
+            ) from error
+        parsed.append(Step(operation=operation.name, params=params))
+    if not 1 <= len(parsed) <= MAX_STEPS:
+        raise InvalidParameters(_("A recipe has 1 to %(limit)d steps.") % {"limit": MAX_STEPS})
+    return tuple(parsed)
+
+
+def _suits(operation: Operation, number: int) -> None:
+    needs_model = operation.model_purpose and not operation.model_optional
+    one_picture = operation.min_inputs <= 1 <= operation.max_inputs
+    if not one_picture or needs_model or not operation.public or operation.is_chain:
+        raise InvalidParameters(
+            _("Step %(n)d: %(operation)s does not make a picture from one picture.")
+            % {"n": number, "operation": operation.name}
+        )
+
+
+def run_chain(source: InputImage, steps: Sequence[Step], context: OperationContext) -> Iterator[Made]:
+    """The results of every step, in order. A step that makes several pictures has the next one run on each.
+
+    ``context`` gives seed, threads, device, ``check`` and ``report``; parameters and inputs are the steps' own.
+    Raises what the operations raise, and PermanentError when a step makes nothing.
+    """
+    level: list[tuple[int | None, InputImage]] = [(None, source)]
+    count = 0
+    for number, step in enumerate(steps):
+        operation = get_operation(step.operation)
+        following: list[tuple[int | None, InputImage]] = []
+        for part, (position, given) in enumerate(level):
+
+            def report(share: float, stage: str = "", *, number: int = number, part: int = part) -> None:
+                done = (number + (part + share) / len(level)) / len(steps)  # noqa: B023 - called while it is this level
+                context.report(min(1.0, done), stage)
+
+            own = replace(context, params=step.params, inputs=(given,), model=None, report=report)
+            made = 0
+            for output in operation.run(own):
+                yield Made(step=number, of=position, output=output)
+                following.append((count, decoded(
+                    output.image, name=given.id, sha256=given.sha256, category=output.category or given.category,
+                    alt_text=str(output.alt_text) or given.alt_text,
+                )))  # fmt: skip
+                count, made = count + 1, made + 1
+            if not made:
+                raise PermanentError(_("%(operation)s made nothing of this picture.") % {"operation": operation.label})
+        level = following
+
+
+def gather(known: dict[str, float], found: Mapping[str, float]) -> None:
+    """Add a step's measurements to those of the ones before; of confidences the smallest counts."""
+    for name, value in found.items():
+        before = known.get(name)
+        known[name] = min(before, float(value)) if name == CONFIDENCE and before is not None else float(value)
+
+
+def origin_of(steps: Sequence[Step], origin: str) -> str:
+    """IPTC code of a chain's results, made of a picture whose own code is ``origin``."""
+    from shopgen_django.imaging.provenance import inherited_source_type
+
+    for step in steps:
+        origin = inherited_source_type(get_operation(step.operation).digital_source, [origin])
+    return origin

@@ -1,0 +1,144 @@
+"""``recipe``: a chain of operations under a name, as one job; the result of every step is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from shopgen_django.exceptions import InvalidParameters, ShopgenError
+
+from .base import Estimate, Operation, OperationContext, Output
+from .chains import Step, gather, origin_of, parse_steps, run_chain
+from .parameters import Parameters
+from .registry import get_operation, register
+
+OWN = "own"
+BUILT_IN: Mapping[str, tuple[str | Promise, list[dict[str, Any]]]] = {
+    "marketplace-white": (
+        gettext_lazy("Marketplace: pure white, 2000 × 2000"),
+        [
+            {
+                "operation": "background",
+                # Marketplaces measure how much of the square the product fills: a small photo is enlarged rather.
+                "params": {"ground": "white", "width": 2000, "height": 2000, "margin": 0.075, "max_upscale": 8},
+            }
+        ],
+    ),
+    "studio": (
+        gettext_lazy("Studio ground with a soft shadow, 1600 × 1600"),
+        [
+            {
+                "operation": "background",
+                "params": {
+                    "ground": "sweep", "colour": "#f4f4f4", "shadow": "soft", "width": 1600, "height": 1600,
+                    "margin": 0.12, "align": "stand",
+                },
+            }
+        ],
+    ),
+    "phone-to-shop": (
+        gettext_lazy("Phone photo: less noise, right light, pure white, 2000 × 2000"),
+        [
+            {"operation": "denoise", "params": {}},
+            {"operation": "correct", "params": {}},
+            {
+                "operation": "background",
+                "params": {"ground": "white", "width": 2000, "height": 2000, "margin": 0.075, "max_upscale": 8},
+            },
+        ],
+    ),
+}
+"""Name -> label and steps."""
+
+
+class RecipeParameters(Parameters):
+    recipe = forms.ChoiceField(
+        label=gettext_lazy("Recipe"),
+        choices=[(name, label) for name, (label, _steps) in BUILT_IN.items()]
+        + [(OWN, gettext_lazy("The steps given below"))],
+        initial="marketplace-white",
+    )
+    steps = forms.JSONField(
+        label=gettext_lazy("Steps"), required=False,
+        help_text=gettext_lazy(
+            'A recipe of your own: a list of {"operation": name, "params": {…}}, run one after the other. A job keeps '
+            "the steps that it was queued with."
+        ),
+    )
+
+    def clean_steps(self) -> list[dict[str, Any]]:
+        steps = self.cleaned_data.get("steps")
+        if steps in (None, "", []):
+            name = str(self.cleaned_data.get("recipe") or "")
+            if name == OWN:
+                raise ValidationError(_("Give the steps of your own recipe."))
+            steps = BUILT_IN[name][1] if name in BUILT_IN else []
+        if not isinstance(steps, list):
+            raise ValidationError(_("Steps are a list."))
+        try:
+            return [{"operation": step.operation, "params": dict(step.params)} for step in parse_steps(steps)]
+        except ShopgenError as error:
+            raise ValidationError(str(error)) from error
+
+
+@register
+class Recipe(Operation):
+    name = "recipe"
+    label = gettext_lazy("Recipe")
+    description = gettext_lazy("Several operations one after the other; the result of each step is kept.")
+    Parameters = RecipeParameters
+    min_inputs = 1
+    max_inputs = 1
+    is_chain = True
+
+    def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
+        parts = [get_operation(step["operation"]).estimate(step["params"], 1) for step in params["steps"]]
+        return Estimate(seconds=sum(part.seconds for part in parts), outputs=sum(part.outputs for part in parts))
+
+    def run(self, context: OperationContext) -> Iterator[Output]:
+        steps = _steps(context.params)
+        (source,) = context.inputs
+        measurements: list[dict[str, float]] = []
+        reasons: list[str] = []
+        for made in run_chain(source, steps, context):
+            context.check()
+            before = measurements[made.of] if made.of is not None else {}
+            earlier = reasons[made.of] if made.of is not None else ""
+            known = dict(before)
+            gather(known, made.output.measurements)
+            measurements.append(known)
+            own = str(made.output.held_back)
+            reasons.append(earlier if not own or own in earlier else f"{earlier} {own}".strip())
+            yield _kept(made.step, made.of, made.output, steps, known, reasons[-1])
+
+
+def _steps(params: Mapping[str, Any]) -> tuple[Step, ...]:
+    try:
+        return parse_steps(params["steps"])
+    except ShopgenError as error:
+        # Validated when the job was queued; an app with one of its operations may have gone since.
+        raise InvalidParameters(str(error)) from error
+
+
+def _kept(
+    number: int, of: int | None, output: Output, steps: tuple[Step, ...], measurements: Mapping[str, float], reason: str
+) -> Output:
+    """A step's result as the job keeps it: the last ones for review, the ones before as drafts, without loss."""
+    operation = get_operation(steps[number].operation)
+    last = number == len(steps) - 1
+    words = _("Step %(n)d of %(count)d (%(operation)s): the result of the last step is what counts.") % {
+        "n": number + 1, "count": len(steps), "operation": operation.label
+    }
+    return replace(
+        output, format=output.format if last else "PNG", measurements=measurements,
+        made_from=() if of is None else (of,), parents=output.parents if of is None else (),
+        held_back=reason if last else words,
+        digital_source=origin_of(steps[: number + 1], ""),
+    )
