@@ -16,8 +16,8 @@ from shopgen_django.engines.denoise import SHIPPED
 from shopgen_django.ml import files
 
 KEPT = (
-    "format", "architecture", "purpose", "network", "size", "channels", "categories", "images_seen", "seconds", "photos",
-    "pictures", "prepare", "loss", "seed", "versions", "sha256", "bytes",
+    "format", "architecture", "purpose", "network", "size", "channels", "categories", "images_seen", "seconds",
+    "photos", "pictures", "prepare", "loss", "seed", "versions", "sha256", "bytes",
 )  # fmt: skip
 FIGURES = ("images_seen", "seconds", "loss_g", "psnr", "psnr_gain", "level_off", "images_per_second")
 EVERY = 10
