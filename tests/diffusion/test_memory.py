@@ -12,8 +12,9 @@ from shopgen_django.engines.diffusers import Diffusers
 from shopgen_django.engines.diffusers.folder import read_folder
 from shopgen_django.engines.diffusers.loading import place, weights_in
 from shopgen_django.engines.diffusers.memory import Plan, free_bytes, plan_for, ran_out
+from shopgen_django.engines.diffusers.shelf import SHELF
 from shopgen_django.engines.errors import OutOfMemory
-from tests.diffusion.test_engine import request
+from tests.diffusion.test_engine import half_mask, photo, request
 
 GIB = 1 << 30
 
@@ -93,3 +94,45 @@ def test_loading_and_releasing_does_not_grow(sd: Path) -> None:
         engine.free()
         sizes.append(process.memory_info().rss)
     assert sizes[-1] - sizes[2] < 20e6
+
+
+def test_the_least_recently_used_model_makes_room(sd: Path, sd_inpaint: Path, sdxl: Path) -> None:
+    SHELF.release()
+    engines = [Diffusers(MODEL=str(folder), CACHE=2) for folder in (sd, sdxl)]
+    for engine in engines:
+        list(engine.run(request()))
+    assert len(SHELF) == 2
+    list(engines[0].run(request()))
+    third = Diffusers(MODEL=str(sd), INPAINT_MODEL=str(sd_inpaint), CACHE=2)
+    list(third.run(request(task="inpaint", image=photo(), mask=half_mask())))
+    assert [key[0] for key in SHELF._entries] == [str(sd), str(sd_inpaint)]
+    for engine in (*engines, third):
+        engine.free()
+    assert not len(SHELF)
+
+
+def test_a_model_at_work_is_not_released(sd: Path, sdxl: Path) -> None:
+    SHELF.release()
+    first, second = Diffusers(MODEL=str(sd), CACHE=1), Diffusers(MODEL=str(sdxl), CACHE=1)
+    seen: list[int] = []
+
+    def during(share: float) -> None:
+        if not seen:
+            seen.append(0)
+            list(second.run(request()))
+            seen.append(len(SHELF))
+
+    made = list(first.run(request(), on_step=during))
+    assert seen[1] == 2 and len(made) == 1
+    first.free()
+    second.free()
+
+
+def test_pressure_releases_models(sd: Path, sdxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SHELF.release()
+    first, second = Diffusers(MODEL=str(sd), CACHE=9), Diffusers(MODEL=str(sdxl), CACHE=9)
+    list(first.run(request()))
+    monkeypatch.setattr("shopgen_django.engines.diffusers.shelf.free_bytes", lambda device: 1_000_000)
+    list(second.run(request()))
+    assert [key[0] for key in SHELF._entries] == [str(sdxl)]
+    second.free()

@@ -19,7 +19,7 @@ from .folder import INDEX, ModelFolder, read_controlnet, read_folder
 from .install import EXTRA, load_libraries, missing, require
 from .loading import DTYPES, device_of, dtype_of, load_part, load_parts, weights_in
 from .lora import chosen_files, lora_files
-from .manifest import digest_of, fingerprint, hash_files, read_manifest, require_licence, verified
+from .manifest import fingerprint, read_manifest, require_licence, verified
 from .memory import free_bytes, plan_for
 from .running import run_request
 from .shelf import SHELF, Key, Loaded
@@ -167,12 +167,15 @@ class Diffusers(PictureEngine):
             )
         path = self._local(self._outlines)
         component = read_controlnet(path, loaded.folder)
-        digest = digest_of(hash_files(path, threads=request.threads, check=check))
-        if loaded.controls[0] != digest:
+        seen = fingerprint(path)
+        if loaded.controls[0] != seen:
+            manifest = read_manifest(path)
+            require_licence(manifest, path, noncommercial=app_settings.ALLOW_NONCOMMERCIAL_MODELS)
+            digest = verified(path, manifest, threads=request.threads, check=check)
             for name in [name for name in loaded.pipelines if " " in name]:
                 del loaded.pipelines[name]
-            loaded.controls = (digest, load_part(diffusers, component, loaded.dtype))
-        return loaded.controls[1]
+            loaded.controls = (seen, digest, load_part(diffusers, component, loaded.dtype))
+        return loaded.controls[2]
 
     def _folder(self, task: Task) -> tuple[ModelFolder, str]:
         name = self._models[task]

@@ -282,7 +282,7 @@ def _facts(run: _Run, pipeline: Any, ignored: Sequence[str], batch: int) -> dict
     if request.task != "text":
         facts["strength"] = f"{request.strength:g}"
     if request.outlines is not None:
-        facts |= {"outlines": f"{request.outlines_weight:g}", "controlnet_sha256": loaded.controls[0]}
+        facts |= {"outlines": f"{request.outlines_weight:g}", "controlnet_sha256": loaded.controls[1]}
     if run.loras:
         facts["loras"] = ", ".join(f"{file.name} x {weight:g} ({digest[:16]})" for file, weight, digest in run.loras)
     cut = words_cut(pipeline, request.prompt, loaded.folder.family.words)

@@ -28,14 +28,14 @@ class Loaded:
     plan: Plan
     pipelines: dict[str, Any] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    controls: tuple[str, Any] = ("", None)
-    """The ControlNet that was used last, by the digest of its files."""
+    controls: tuple[str, str, Any] = ("", "", None)
+    """The ControlNet that was used last: fingerprint and SHA-256 of its files, and itself."""
     users: int = 0
     active: str = ""
     """The task whose pipeline holds the hooks that move parts to the device and back."""
 
     def close(self) -> None:
-        self.controls = ("", None)
+        self.controls = ("", "", None)
         self.pipelines.clear()
         self.parts.clear()
 
