@@ -92,6 +92,7 @@ class Denoise(DenoiseEngine):
             return self._plain(image, level, strength, on_part)
         import torch
 
+        from shopgen_django.imaging.noise_signs import level_of
         from shopgen_django.imaging.plain_denoise import looks_drawn
         from shopgen_django.ml.errors import MLError
         from shopgen_django.ml.restore import Noise
@@ -101,9 +102,15 @@ class Denoise(DenoiseEngine):
             restorer = self._load(model if self._model == "auto" else None, device)
         except MLError as error:
             raise PermanentError(str(error), code="model_unavailable") from error
-        noise = restorer.estimate(image) if level is None else Noise(sigma=level, coloured=0.0)
-        if level is None and looks_drawn(image):
+        if level is not None:
+            noise = Noise(sigma=level, coloured=0.0)
+        elif looks_drawn(image):
             noise = Noise(sigma=0.0, coloured=0.0)
+        else:
+            guess = restorer.estimate(image)
+            # A learned guess takes fine cloth for grain and clipped ground for silence; plain signs decide.
+            sigma = level_of(image, guessed=guess.sigma, coloured=guess.coloured)
+            noise = Noise(sigma=sigma, coloured=guess.coloured)
         changed = strength > 0.0 and noise.sigma >= (LEAST if level is None else 1e-6)
         if changed:
             image = restorer.restore(
@@ -117,9 +124,10 @@ class Denoise(DenoiseEngine):
     ) -> Denoised:
         from PIL import Image as Pillow
 
-        from shopgen_django.imaging.plain_denoise import estimate_sigma, smooth
+        from shopgen_django.imaging.noise_signs import level_of
+        from shopgen_django.imaging.plain_denoise import smooth
 
-        sigma = estimate_sigma(image) if level is None else level
+        sigma = level_of(image, guessed=0.0, coloured=0.0) if level is None else level
         changed = strength > 0.0 and sigma >= (LEAST if level is None else 1e-6)
         if changed:
             image = Pillow.blend(image, smooth(image, sigma, check=on_part), strength)
