@@ -34,6 +34,7 @@ from shopgen_django.imaging.repair import fill, prepared_mask
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "editing.md"
 SIDE, COUNT = 256, 12
+NOISES = ("15", "25", "50", "camera")
 Array = np.ndarray
 
 
@@ -74,7 +75,8 @@ def table(names: list[str], columns: list[str], scores: dict[tuple[str, str], li
                      f"{' | '.join(cells)} | {cost} |")  # fmt: skip
     gains = []
     for column in columns:
-        best = max((name for name in names if name != ours), key=lambda name: np.mean(scores[name, column]))
+        others = [name for name in names if not name.startswith("ours")]
+        best = max(others, key=lambda name, column=column: float(np.mean(scores[name, column])))
         gain = np.array(scores[ours, column]) - np.array(scores[best, column])
         drawn = np.random.default_rng(0).choice(gain, (2000, len(gain))).mean(axis=1)
         low, high = np.percentile(drawn, [2.5, 97.5])
@@ -169,11 +171,11 @@ def _noisy(clean: Array, kind: str, seed: int) -> Array:
         return np.asarray(Image.open(file).convert("RGB"))
 
 
-def denoise(folder: Path) -> str:
+def denoise(folder: Path, kinds: list[str] | None = None) -> str:
     engine = Denoise(MODEL="shipped")
     pictures = [
         (kind, (_noisy(clean, kind, number), kind), clean, None)
-        for kind in ("15", "25", "50", "camera") for number, clean in enumerate(windows(folder, "denoise"))
+        for kind in kinds or NOISES for number, clean in enumerate(windows(folder, "denoise"))
     ]  # fmt: skip
 
     def level(given: Any) -> float:
@@ -331,11 +333,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--subjects", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS))
+    parser.add_argument("--sigmas", nargs="+", choices=NOISES, default=list(NOISES), help="of denoise")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/benchmarks/editing.md")
     options = parser.parse_args()
     page = PAGE.read_text() if PAGE.exists() else ""
     for subject in options.subjects:
-        text = SUBJECTS[subject](options.photos)
+        text = denoise(options.photos, options.sigmas) if subject == "denoise" else SUBJECTS[subject](options.photos)
         print(f"## {subject}\n\n{text}\n", flush=True)
         start, end = f"<!-- {subject} -->\n", f"<!-- /{subject} -->"
         if options.write:
