@@ -4,7 +4,7 @@
 
 Begins with the run's averaged weights, goes on with the same loss, noise and pieces, rate from 4e-4 to 1e-6 along a
 cosine, and writes a model folder that ``pack.py`` takes. The seed decides every number that is drawn. ``--every`` saves
-in between; a run that was stopped begins anew.
+in between; a run that was stopped begins anew. A second round on the result wants another ``--seed``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from shopgen_django.ml.noise import KINDS
 from shopgen_django.ml.sample import load_network
 from shopgen_django.ml.seeding import generator
 
-BATCH, SEED = 8, 6
+BATCH = 8
 RATE, LAST_RATE = 4e-4, 1e-6
 
 
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--seed", type=int, default=6)
     parser.add_argument("--every", type=int, default=500)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -51,6 +52,8 @@ def main() -> None:
     assert isinstance(network, Restorer)
     network.requires_grad_(True).train()
     card = dict(loaded)
+    rounds = [*card.get("finish", []), {"steps": options.steps, "rate": RATE, "seed": options.seed}]
+    card |= {"finish": rounds, "metrics": {}}
     pieces = np.load(options.pieces)["images"]
     learner = DenoiserLearner(
         network, None, loss="charbonnier", kinds=KINDS, adversarial=0.0, lr=RATE, bf16=False
@@ -65,11 +68,11 @@ def main() -> None:
         share = (step - 1) / options.steps
         for group in optimiser.param_groups:
             group["lr"] = LAST_RATE + 0.5 * (RATE - LAST_RATE) * (1 + math.cos(math.pi * share))
-        chosen = np.random.default_rng((SEED, step)).choice(len(pieces), BATCH, replace=False)
+        chosen = np.random.default_rng((options.seed, step)).choice(len(pieces), BATCH, replace=False)
         real = torch.from_numpy(pieces[chosen]).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0).contiguous()
         labels = torch.zeros(BATCH, dtype=torch.int64)
         figures = learner.step(Batch(
-            real=real, labels=labels, real_again=real, labels_again=labels, rng=generator(SEED, "finish", step),
+            real=real, labels=labels, real_again=real, labels_again=labels, rng=generator(options.seed, "finish", step),
             images_seen=before + (step - 1) * BATCH,
         ))  # fmt: skip
         gains.append(float(figures["psnr_gain"]))

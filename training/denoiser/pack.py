@@ -2,7 +2,8 @@
 
     python -m shopgen_django.ml.train --architecture denoiser --source pieces.npz --size 128 --channels 3 --seed 5 \\
         --threads 1 --minutes 50 --output run
-    python training/denoiser/pack.py --run run
+    python training/denoiser/finish.py --run run --pieces pieces.npz --output finished
+    python training/denoiser/pack.py --run finished
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from shopgen_django.ml import files
 
 KEPT = (
     "format", "architecture", "purpose", "network", "size", "channels", "categories", "images_seen", "seconds",
-    "photos", "pictures", "prepare", "loss", "seed", "versions", "sha256", "bytes",
+    "photos", "pictures", "prepare", "loss", "seed", "finish", "versions", "sha256", "bytes",
 )  # fmt: skip
 FIGURES = ("images_seen", "seconds", "loss_g", "psnr", "psnr_gain", "level_off", "images_per_second")
 EVERY = 10
@@ -38,7 +39,7 @@ def main() -> None:
     with (Path(__file__).resolve().parent / "log.csv").open("w", newline="") as handle:
         log = csv.DictWriter(handle, FIGURES, extrasaction="ignore", lineterminator="\n")
         log.writeheader()
-        log.writerows(lines[::EVERY])
+        log.writerows(line for number, line in enumerate(lines) if number % EVERY == 0 or "loss_g" not in line)
 
 
 if __name__ == "__main__":
