@@ -3,10 +3,10 @@
     OMP_NUM_THREADS=1 python -m benchmarks.unrolled_ring --unroll 0 5 --seeds 0 1
 
 With equal rates, and even with G twenty times as fast, the plain GAN covers this ring as well, so that "K = 5 covers
-it" would say nothing. Here G learns with 1e-2 and D with 2e-4 (Adam 0.5, 0.999; two layers of 64 tanh, orthogonal
-with gain 1.4, the last one 1; 16 random numbers; batches of 128; sigma 0.05, radius 2; the saturating minimax loss). Every 1,000 of 6,000 iterations 2,500
-points are made. A mode counts as *near* when at least 20 of them lie within 0.5 of its centre, as *hit* when one lies
-within 3 sigma. Each check is also told on standard error as it comes.
+it" would say nothing. Here G learns with 1e-2 and D with 2e-4 (Adam 0.5, 0.999; two layers of 64 tanh, orthogonal with
+gain 1.4, the last one 1; 16 random numbers; batches of 128; sigma 0.05, radius 2; the saturating minimax loss). Every
+1,000 of 6,000 iterations 2,500 points are made. A mode counts as *near* when at least 20 of them lie within 0.5 of its
+centre, as *hit* when one lies within 3 sigma. Each check is also told on standard error as it comes.
 """
 
 from __future__ import annotations

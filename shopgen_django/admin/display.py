@@ -98,6 +98,15 @@ def _shown(value: Any, choices: Mapping[Any, Any]) -> str:
 
 _MEASURED: dict[str, tuple[Any, str, float]] = {
     # name: (label, format, factor)
+    "cutout_confidence": (gettext_lazy("Cut-out is sure"), "{:.0f} %", 100),
+    "noise": (gettext_lazy("Noise found"), "{:.1f}", 1),
+    "edges_kept": (gettext_lazy("Edges kept"), "{:.0f} %", 100),
+    "texture_kept": (gettext_lazy("Fine detail kept"), "{:.0f} %", 100),
+    "colour_change": (gettext_lazy("Colours moved (ΔE)"), "{:.1f}", 1),
+    "exposure": (gettext_lazy("Brightened"), "× {:.2f}", 1),
+    "repaired_share": (gettext_lazy("Filled"), "{:.1f} %", 100),
+    "damage_share": (gettext_lazy("Damaged"), "{:.1f} %", 100),
+    "shrinks_back_psnr": (gettext_lazy("True to the photo"), "{:.0f} dB", 1),
     "sharpness": (gettext_lazy("Sharpness"), "{:.0f}", 1),
     "contrast": (gettext_lazy("Contrast"), "{:.0f} %", 100),
     "blankness": (gettext_lazy("Of one colour"), "{:.0f} %", 100),

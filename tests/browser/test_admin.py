@@ -172,6 +172,41 @@ def test_review_with_the_keyboard_alone(page: Any, products: list[Product], shoo
     assert Review.objects.count() == 3
 
 
+def test_before_and_after_slide_over_each_other(page: Any, products: list[Product], shoot: Any) -> None:
+    from shopgen_django.services.submit import submit_job
+
+    for photo in imported(products)[:2]:
+        job, _new = submit_job(operation="denoise", params={"level": 15.0}, inputs=[photo])
+        run_job(job.pk)
+    waiting = list(ProductImage.objects.waiting())
+    page.goto("/admin/shopgen/review/")
+    expect(page.locator(".sg-stage img").first).to_be_visible()
+    page.click("text=Over each other (S)")
+    expect(page.locator(".sg-stage")).to_be_hidden()
+    slider = page.locator(".sg-slider input[type=range]")
+    expect(slider).to_be_focused()
+    expect(slider).to_have_attribute("aria-label", "Slide from before to after")
+    clip = "document.querySelector('.sg-slider-after').style.clipPath"
+    assert "50%" in page.evaluate(clip)
+    for _press in range(10):
+        page.keyboard.press("ArrowRight")
+    assert "60%" in page.evaluate(clip), "arrows move the slider, not the queue"
+    assert str(waiting[1].pk) not in page.url
+    frame = page.locator(".sg-slider-pictures").bounding_box()
+    page.mouse.move(frame["x"] + 0.5 * frame["width"], frame["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(frame["x"] + 0.25 * frame["width"], frame["y"] + 20)
+    page.mouse.up()
+    assert 23 <= int(slider.input_value()) <= 27
+    shoot(page, "slider")
+    page.keyboard.press("n")  # the letters still work, and the next picture opens the same way
+    page.wait_for_url(re.compile(str(waiting[1].pk)))
+    expect(page.locator(".sg-slider")).to_be_visible()
+    page.keyboard.press("s")
+    expect(page.locator(".sg-stage")).to_be_visible()
+    expect(page.locator(".sg-slider")).to_be_hidden()
+
+
 def test_letters_typed_into_the_reason_decide_nothing(page: Any, products: list[Product]) -> None:
     fitted(products[:1])
     page.goto("/admin/shopgen/review/")

@@ -3,13 +3,14 @@ const ALIASES = { ArrowRight: "n", ArrowLeft: "p" };
 
 function typing(target) {
     return target.matches("textarea, select, [contenteditable]")
-        || (target.matches("input") && !["checkbox", "radio", "button", "submit"].includes(target.type));
+        || (target.matches("input") && !["checkbox", "radio", "button", "submit", "range"].includes(target.type));
 }
 
 function deskKeys(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) { return; }
     if (event.key === "Escape" && typing(event.target)) { event.target.blur(); return; }
     if (typing(event.target)) { return; }
+    if (event.target.matches("input[type=range]") && event.key in ALIASES) { return; }
     const key = ALIASES[event.key] ?? event.key.toLowerCase();
     const element = document.querySelector(`[data-sg-key="${CSS.escape(key)}"]`);
     if (!element) { return; }
