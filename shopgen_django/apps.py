@@ -17,9 +17,10 @@ class ShopgenConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, signal_handlers
         from .operations.registry import autodiscover
-        from .services import following
+        from .services import following, recipes
 
         checks.register_checks()
         signal_handlers.register()
         autodiscover()
         following.register()
+        recipes.register()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from PIL import Image
 
 from shopgen_django.catalogues.base import Product as Shown
@@ -81,6 +82,7 @@ def test_going_on_makes_only_what_is_missing(folder: Path, tmp_path: Path) -> No
     assert (output / "a.jpg").is_file()
 
 
+@pytest.mark.django_db
 def test_results_inside_the_folder_are_not_taken_for_photos(folder: Path) -> None:
     edit("cut_out", str(folder), output=str(folder / "out"), no_report=True)
     assert "4 of 4 were done already" in edit("cut_out", str(folder), output=str(folder / "out"))
@@ -213,6 +215,7 @@ def test_a_network_added_meanwhile_is_another_setting(folder: Path, tmp_path: Pa
         edit("cut_out", str(folder / "a.png"), output=str(tmp_path / "new"))
 
 
+@pytest.mark.django_db
 def test_a_recipe_and_its_file(folder: Path, tmp_path: Path) -> None:
     one = folder / "a.png"
     edit("marketplace-white", str(one), output=str(tmp_path / "white"), no_report=True)
@@ -252,6 +255,7 @@ def test_recipes_that_cannot_be_are_told(folder: Path, tmp_path: Path, recipe: s
         edit(str(path), str(folder), output=str(tmp_path / "out"))
 
 
+@pytest.mark.django_db
 def test_mistakes_on_the_command_line_are_told(folder: Path, tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     for arguments, options, words in (
@@ -291,6 +295,28 @@ def test_the_pictures_of_products(tmp_path: Path) -> None:
     Product.objects.create(name="bare hat", category=category)
     with pytest.raises(CommandError, match="bare hat has no picture"):
         edit("cut_out", output=str(output), products="category:hats", no_report=True)
+
+
+@pytest.mark.django_db
+def test_a_recipe_that_the_shop_has_saved(folder: Path, tmp_path: Path) -> None:
+    from shopgen_django.services.recipes import create_recipe
+
+    create_recipe(name="tiny", label="Tiny", steps=[{"operation": "fit", "params": {"sizes": ["thumbnail_400"]}}])
+    edit("tiny", str(folder), output=str(tmp_path / "out"))
+    with Image.open(tmp_path / "out" / table(tmp_path / "out")["a.png"]["output"]) as made:
+        assert made.size == (400, 400)
+
+
+def test_folders_need_no_database(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shopgen_django.services import recipes
+
+    def away(name: str) -> None:
+        raise OperationalError("no such table")
+
+    monkeypatch.setattr(recipes, "saved_recipe", away)
+    with pytest.raises(CommandError, match="no operation or recipe tiny"):
+        edit("tiny", str(folder), output=str(tmp_path / "out"))
+    assert "4 pictures edited" in edit("studio", str(folder), output=str(tmp_path / "out"))
 
 
 def test_keys_that_look_alike_as_names_keep_their_own_results() -> None:

@@ -18,6 +18,8 @@ from shopgen_django.exceptions import NotFound
 from shopgen_django.models import ProductImage
 from shopgen_django.operations.registry import get_operation
 
+from .recipe_steps import steps_in_words
+
 
 def picture_url(image: ProductImage, size: str = "small") -> str:
     """Address of the picture at a size of ``thumbnails.SIZES``, or of the stored file ("full").
@@ -78,6 +80,9 @@ def parameter_rows(operation: str, params: Mapping[str, Any]) -> list[tuple[str,
             # Facts of the making; what only repeats a parameter is shown once.
             rows += [(fact.replace("_", " "), str(told)) for fact, told in value.items()
                      if fact not in params or str(params[fact]) not in (told, f"{told}.0")]
+            continue
+        if name == "steps" and isinstance(value, list) and (steps := steps_in_words(value)):
+            rows += [(f"{n}. {step.label}", step.text or _("as usual")) for n, step in enumerate(steps, start=1)]
             continue
         field = fields.get(name)
         label = str(field.label or name) if field is not None else name

@@ -18,14 +18,18 @@ from django.utils.translation import ngettext
 
 from shopgen_django.exceptions import IdempotencyConflict, InvalidParameters, ShopgenError
 from shopgen_django.operations.base import Operation
+from shopgen_django.operations.recipe import recipe_choices
 from shopgen_django.services.batch import BatchItem, plan_batch, submit_batch
 
 from .base import ShopgenAdmin
 from .bulk import chosen_keys
 from .display import duration
+from .recipe_steps import shown_steps
 from .subjects import Pictures, Subject, Wanted
 
 PREFIX = "p"
+NAMED = "recipe:"
+"""Before a recipe's name in the list of operations."""
 MAX_JOBS = 500
 
 
@@ -82,23 +86,37 @@ def queue_page(
     if not operations:
         messages.error(request, _("No operation is installed that works on this."))
         return model_admin.back(request)
-    names = [operation.name for operation in operations]
     posted = {} if opened else request.POST
-    name = posted.get("operation") or request.GET.get("operation") or preferred
-    operation = operations[names.index(name)] if name in names else operations[0]
-    filled_in = posted.get("shown") == operation.name
+    wanted = posted.get("operation") or request.GET.get("operation") or preferred
+    recipes = recipe_choices() if any(operation.is_chain for operation in operations) else []
+    operation, recipe = _chosen(wanted, operations, recipes)
+    chosen = NAMED + recipe if recipe else operation.name
+    filled_in = posted.get("shown") == chosen
     form: Any = operation.Parameters(posted if filled_in else None, prefix=PREFIX)
-    plan, params = _plan(operation, form, subject, filled_in)
+    if recipe:
+        # The name is chosen in the list, and its steps are edited on a page of their own.
+        form.fields.clear()
+    plan, params = _plan(operation, form, subject, filled_in, {"recipe": recipe} if recipe else {})
     plan.token = _token(posted.get("token"))
-    if filled_in and "queue" in posted and form.is_valid() and not plan.problems:
+    if filled_in and "queue" in posted and (recipe or form.is_valid()) and not plan.problems:
         answer = _queue(request, operation, params, subject, plan)
         if answer is not None:
             return answer
     page = model_admin.page_context(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
+        recipes=[(NAMED + name, label) for name, label in recipes], chosen=chosen, recipe=recipe,
+        recipe_steps=shown_steps(recipe),
         address=address, next=came_from or model_admin.next_url(request), **context,
     )
     return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
+
+
+def _chosen(wanted: str, operations: Sequence[Operation], recipes: Sequence[tuple[str, str]]) -> tuple[Operation, str]:
+    """The operation, and the recipe's name where one was chosen; the first operation when it is none of these."""
+    name = wanted.removeprefix(NAMED)
+    if wanted.startswith(NAMED) and name in dict(recipes):
+        return next(operation for operation in operations if operation.is_chain), name
+    return next((operation for operation in operations if operation.name == wanted), operations[0]), ""
 
 
 def _token(given: object) -> uuid.UUID:
@@ -108,10 +126,15 @@ def _token(given: object) -> uuid.UUID:
         return uuid.uuid4()
 
 
-def _plan(operation: Operation, form: Any, subject: Subject, filled_in: bool) -> tuple[Plan, dict[str, Any]]:
-    """What it would do. Errors of parameters go into the form, others into the plan."""
+def _plan(
+    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any]
+) -> tuple[Plan, dict[str, Any]]:
+    """What it would do, with parameters ``fixed`` or from the form. Errors of those go into the form, others into the
+    plan."""
     plan = Plan()
-    if filled_in:
+    if fixed:
+        params = fixed
+    elif filled_in:
         if not form.is_valid():
             return plan, {}
         params = dict(form.cleaned_data)

@@ -28,6 +28,7 @@ from .serializers.models import (
     OperationSerializer,
     TrainingRunSerializer,
 )
+from .serializers.recipes import RecipeChangeSerializer, RecipeCreateSerializer, RecipeSerializer
 
 _JSON = ("application/json",)
 
@@ -74,6 +75,7 @@ _KEY = OpenApiParameter(
     "same answer and queues nothing; with another body it is refused (409).",
 )
 _NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The operation's name.")
+_RECIPE = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The recipe's name.")
 _AFTER = OpenApiParameter(
     "after", {"type": "integer", "minimum": 0}, description="Only points beyond this number of images seen."
 )
@@ -85,6 +87,31 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("OperationViewSet", "retrieve"): Described(
         id="operations_retrieve", tag="operations", summary="One operation with the JSON schema of its parameters",
         responses={200: (OperationSerializer, "")}, errors=_OBJECT, parameters=(_NAME,),
+    ),
+    ("RecipeViewSet", "list"): _list(
+        "recipes_list", "recipes", "Chains of operations under a name", RecipeSerializer(many=True),
+        "The shop's own and those that come with the app (`built_in`, which can't be changed). Queue one as "
+        '`{"operation": "recipe", "params": {"recipe": NAME}}`.', errors=_COMMON,
+    ),
+    ("RecipeViewSet", "create"): Described(
+        id="recipes_create", tag="recipes", summary="Save a recipe", request=RecipeCreateSerializer,
+        responses={201: (RecipeSerializer, "Saved.")}, errors=(400, *_COMMON, 409, 413), headers=("Location",),
+        description="Each step is checked by its operation. What another shop's `GET` has answered is taken as it is.",
+    ),
+    ("RecipeViewSet", "retrieve"): Described(
+        id="recipes_retrieve", tag="recipes", summary="One recipe as JSON, to keep or to send elsewhere",
+        responses={200: (RecipeSerializer, ""), 304: (None, "Not changed since the ETag in If-None-Match.")},
+        errors=_OBJECT, parameters=(_RECIPE,), headers=("ETag",),
+    ),
+    ("RecipeViewSet", "update"): Described(
+        id="recipes_update", tag="recipes", summary="Change a recipe", request=RecipeChangeSerializer,
+        description="With `version`, the one that was read, a change that somebody else has made since is not "
+        "overwritten (409). Jobs that wait keep the steps that they were queued with.",
+        responses={200: (RecipeSerializer, "")}, errors=(400, *_OBJECT, 409, 413), parameters=(_RECIPE,),
+    ),
+    ("RecipeViewSet", "destroy"): Described(
+        id="recipes_delete", tag="recipes", summary="Delete a recipe", responses={204: (None, "Gone.")},
+        errors=(*_OBJECT, 409), parameters=(_RECIPE,),
     ),
     ("ImageViewSet", "list"): _list(
         "images_list", "images", "Pictures", ImageSerializer(many=True),

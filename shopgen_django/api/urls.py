@@ -10,6 +10,7 @@ from .views.images import ImageViewSet
 from .views.jobs import JobViewSet
 from .views.models import ModelViewSet, TrainingRunViewSet
 from .views.operations import OperationViewSet
+from .views.recipes import RecipeViewSet
 from .views.service import HealthViewSet, SchemaViewSet
 
 app_name = "shopgen-api"
@@ -17,6 +18,11 @@ app_name = "shopgen-api"
 v1: list[URLPattern | URLResolver] = [
     path("operations/", OperationViewSet.as_view({"get": "list"}), name="operation-list"),
     path("operations/<slug:name>/", OperationViewSet.as_view({"get": "retrieve"}), name="operation-detail"),
+    path("recipes/", RecipeViewSet.as_view({"get": "list", "post": "create"}), name="recipe-list"),
+    path(
+        "recipes/<slug:name>/",
+        RecipeViewSet.as_view({"get": "retrieve", "put": "update", "delete": "destroy"}), name="recipe-detail",
+    ),
     path("images/", ImageViewSet.as_view({"get": "list", "post": "create"}), name="image-list"),
     path("images/<uuid:pk>/", ImageViewSet.as_view({"get": "retrieve"}), name="image-detail"),
     path("images/<uuid:pk>/lineage/", ImageViewSet.as_view({"get": "lineage"}), name="image-lineage"),

@@ -16,6 +16,7 @@ from .choices import (
 )
 from .images import Measurement, ProductImage, Publication, Review
 from .jobs import Job, JobInput
+from .recipes import Recipe
 from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
 from .workers import UnreadableMessage, WorkerBeat
@@ -37,6 +38,7 @@ __all__ = [
     "ProductImage",
     "Publication",
     "RateWindow",
+    "Recipe",
     "Review",
     "ReviewDecision",
     "RunState",

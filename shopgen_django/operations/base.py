@@ -158,6 +158,11 @@ class Operation(ABC):
         """Seconds on one ordinary core, and how many pictures will come out."""
         return Estimate(seconds=1.0 * max(1, inputs), outputs=max(1, inputs))
 
+    def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
+        """The operations whose work, hardware and permissions a job with these parameters needs: itself, and for a
+        chain those of its steps."""
+        return (self,)
+
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Hook: adjust or refuse (InvalidParameters) parsed parameters."""
         return params

@@ -27,6 +27,13 @@ class Step:
     operation: str
     params: Mapping[str, Any]
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, with the version of the operation's parameters: what is stored can be upgraded later."""
+        return {
+            "operation": self.operation, "params": dict(self.params),
+            "params_version": get_operation(self.operation).Parameters.version,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Made:
@@ -59,17 +66,27 @@ def decoded(picture: Image.Image, *, name: str, sha256: str, category: str = "",
 def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
     """Steps from plain values ``{"operation": NAME, "params": {...}}``, each validated by its operation.
 
-    Raises InvalidParameters that names the step: an unknown operation, one that needs no or more than one picture or a
-    trained model, parameters that don't fit.
+    ``params_version`` beside them is the version that the parameters were stored with (without it: today's); older
+    ones are upgraded. Raises InvalidParameters that names the step: an unknown operation, one that needs no or more
+    than one picture or a trained model, parameters that don't fit.
     """
     parsed: list[Step] = []
     for number, step in enumerate(steps, start=1):
         if not isinstance(step, Mapping) or not isinstance(step.get("operation"), str):
             raise InvalidParameters(_('Step %(n)d: a step is {"operation": …, "params": {…}}.') % {"n": number})
+        unknown = sorted(str(name) for name in set(step) - {"operation", "params", "params_version"})
+        if unknown:
+            raise InvalidParameters(
+                _("Unknown in step %(n)d: %(names)s.") % {"n": number, "names": ", ".join(unknown)}
+            )
         operation = get_operation(str(step["operation"]))
-        _suits(operation, number)
+        if not suits_chain(operation):
+            raise InvalidParameters(
+                _("Step %(n)d: %(operation)s does not make a picture from one picture.")
+                % {"n": number, "operation": operation.name}
+            )
         try:
-            params = operation.clean(operation.Parameters.parse(step.get("params")))
+            params = operation.clean(operation.Parameters.parse(_upgraded(operation, step, number)))
         except InvalidParameters as error:
             told = "; ".join(f"{name}: {' '.join(map(str, texts))}" for name, texts in error.fields.items())
             raise InvalidParameters(
@@ -82,14 +99,25 @@ def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
     return tuple(parsed)
 
 
-def _suits(operation: Operation, number: int) -> None:
-    needs_model = operation.model_purpose and not operation.model_optional
+def suits_chain(operation: Operation) -> bool:
+    """Whether it can be a step: it makes pictures from one picture and needs no trained model."""
+    needs_model = bool(operation.model_purpose) and not operation.model_optional
     one_picture = operation.min_inputs <= 1 <= operation.max_inputs
-    if not one_picture or needs_model or not operation.public or operation.is_chain:
+    return one_picture and not needs_model and operation.public and not operation.is_chain
+
+
+def _upgraded(operation: Operation, step: Mapping[str, Any], number: int) -> Any:
+    """The step's parameters as today's version of the operation reads them."""
+    params, now = step.get("params"), operation.Parameters.version
+    version = step.get("params_version", now)
+    if not isinstance(version, int) or isinstance(version, bool) or not 1 <= version <= now:
         raise InvalidParameters(
-            _("Step %(n)d: %(operation)s does not make a picture from one picture.")
-            % {"n": number, "operation": operation.name}
+            _("Step %(n)d (%(operation)s): params_version is a number from 1 to %(now)d here.")
+            % {"n": number, "operation": operation.name, "now": now}
         )
+    if version < now and isinstance(params, Mapping):
+        return operation.Parameters.upgrade(dict(params), version)
+    return params
 
 
 def run_chain(source: InputImage, steps: Sequence[Step], context: OperationContext) -> Iterator[Made]:

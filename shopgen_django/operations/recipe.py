@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -58,12 +57,47 @@ BUILT_IN: Mapping[str, tuple[str | Promise, list[dict[str, Any]]]] = {
 """Name -> label and steps."""
 
 
+Found = tuple[str, list[dict[str, Any]]]
+"""A recipe's label and its steps as plain values."""
+
+
+class Shelf:
+    """Recipes that the shop has saved, by whoever keeps them: operations know no rows."""
+
+    def __init__(self) -> None:
+        self.find: Callable[[str], Found | None] = lambda name: None
+        self.choices: Callable[[], list[tuple[str, str]]] = list
+
+
+shelf = Shelf()
+
+
+def find_recipe(name: str) -> Found | None:
+    """The shop's own recipe of this name, else the built-in one."""
+    saved = shelf.find(name)
+    if saved is not None:
+        return saved
+    known = BUILT_IN.get(name)
+    return None if known is None else (str(known[0]), known[1])
+
+
+def recipe_choices() -> list[tuple[str, str]]:
+    """Name and label of every recipe, the shop's own first; one of theirs hides the built-in of its name."""
+    own = shelf.choices()
+    taken = {name for name, _label in own}
+    return own + [(name, str(label)) for name, (label, _steps) in BUILT_IN.items() if name not in taken]
+
+
+def _all_choices() -> list[tuple[str, str]]:
+    return [*recipe_choices(), (OWN, _("The steps given below"))]
+
+
 class RecipeParameters(Parameters):
-    recipe = forms.ChoiceField(
-        label=gettext_lazy("Recipe"),
-        choices=[(name, label) for name, (label, _steps) in BUILT_IN.items()]
-        + [(OWN, gettext_lazy("The steps given below"))],
-        initial="marketplace-white",
+    # Not a ChoiceField: a job that waits keeps its steps, and its recipe may be renamed or gone when it is read again.
+    recipe = forms.CharField(
+        label=gettext_lazy("Recipe"), initial="marketplace-white", max_length=64,
+        widget=forms.Select(choices=_all_choices),  # type: ignore[arg-type]
+        help_text=gettext_lazy("Name of one of the shop's recipes or of a built-in one."),
     )
     steps = forms.JSONField(
         label=gettext_lazy("Steps"), required=False,
@@ -73,19 +107,35 @@ class RecipeParameters(Parameters):
         ),
     )
 
-    def clean_steps(self) -> list[dict[str, Any]]:
-        steps = self.cleaned_data.get("steps")
+    def clean(self) -> dict[str, Any]:
+        values = dict(super().clean() or self.cleaned_data)
+        name, steps = str(values.get("recipe") or ""), values.get("steps")
+        if not name or "steps" in self.errors:
+            return values
         if steps in (None, "", []):
-            name = str(self.cleaned_data.get("recipe") or "")
             if name == OWN:
-                raise ValidationError(_("Give the steps of your own recipe."))
-            steps = BUILT_IN[name][1] if name in BUILT_IN else []
+                self._tell("steps", _("Give the steps of your own recipe."))
+                return values
+            found = find_recipe(name)
+            if found is None:
+                names = ", ".join(known for known, _label in recipe_choices())
+                self.add_error("recipe", _("There is no recipe %(name)s. Known are: %(names)s.") % {
+                    "name": name, "names": names
+                })  # fmt: skip
+                return values
+            steps = found[1]
         if not isinstance(steps, list):
-            raise ValidationError(_("Steps are a list."))
+            self._tell("steps", _("Steps are a list."))
+            return values
         try:
-            return [{"operation": step.operation, "params": dict(step.params)} for step in parse_steps(steps)]
+            values["steps"] = [step.as_dict() for step in parse_steps(steps)]
         except ShopgenError as error:
-            raise ValidationError(str(error)) from error
+            self._tell("steps", str(error))
+        return values
+
+    def _tell(self, name: str, text: str) -> None:
+        """At the field; a page that shows a named recipe alone has none for the steps."""
+        self.add_error(name if name in self.fields else "recipe", text)
 
 
 @register
@@ -101,6 +151,9 @@ class Recipe(Operation):
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         parts = [get_operation(step["operation"]).estimate(step["params"], 1) for step in params["steps"]]
         return Estimate(seconds=sum(part.seconds for part in parts), outputs=sum(part.outputs for part in parts))
+
+    def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
+        return (self, *(get_operation(step["operation"]) for step in params["steps"]))
 
     def run(self, context: OperationContext) -> Iterator[Output]:
         steps = _steps(context.params)

@@ -115,8 +115,12 @@ def submit_job(
     chosen = choosable(operation)
     require_permission(chosen, user)
     parsed = chosen.clean(chosen.Parameters.parse(params))
+    for part in chosen.parts(parsed):
+        require_permission(part, user)
     owner = user if getattr(user, "pk", None) else None
-    digest = _request_digest(chosen, parsed, inputs, catalogue, object_pk, priority)
+    # What the name of a recipe stood for is no part of the request: it may be edited before the request is repeated.
+    asked = {**parsed, "steps": None} if chosen.is_chain and not (params or {}).get("steps") else parsed
+    digest = _request_digest(chosen, asked, inputs, catalogue, object_pk, priority)
     if idempotency_key:
         known = known_job(owner, idempotency_key, digest)
         if known is not None:
@@ -278,6 +282,11 @@ def _hold_inputs(inputs: Sequence[ProductImage]) -> None:
         raise InvalidState(_("A rejected picture can't be used as an input."))
 
 
+def _queue_of(planned: Planned) -> str:
+    fast = any(part.accelerated for part in planned.operation.parts(planned.params))
+    return str(app_settings.ACCELERATED_QUEUE if fast else JobQueue.CPU)
+
+
 def write_job(
     planned: Planned, owner: Any, key: str, digest: str, priority: int, batch: uuid.UUID | None,
     pk: uuid.UUID | None = None,
@@ -297,7 +306,7 @@ def write_job(
         product_label=planned.target.label,
         model_version=planned.model,
         batch=batch,
-        queue=app_settings.ACCELERATED_QUEUE if operation.accelerated else JobQueue.CPU,
+        queue=_queue_of(planned),
         priority=priority,
         max_attempts=operation.max_attempts or app_settings.JOBS["MAX_ATTEMPTS"],
         idempotency_key=key,

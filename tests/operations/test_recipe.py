@@ -57,6 +57,7 @@ def test_what_a_result_is_made_of_follows_from_all_steps() -> None:
     assert [output.digital_source for output in outputs] == ["compositeCapture"] * 2
 
 
+@pytest.mark.django_db
 def test_a_job_keeps_the_steps_that_it_was_queued_with() -> None:
     parse = get_operation("recipe").Parameters.parse
     parsed = parse({"recipe": "marketplace-white"})
@@ -77,9 +78,12 @@ def test_a_job_keeps_the_steps_that_it_was_queued_with() -> None:
         ({"recipe": "own", "steps": [{"operation": "recipe"}]}, "does not make a picture"),
         ({"recipe": "own", "steps": [{"operation": "generate"}]}, "does not make a picture"),
         ({"recipe": "own", "steps": [{"operation": "fit"}] * 21}, "1 to 20 steps"),
-        ({"recipe": "nothing"}, "valid choice"),
+        ({"recipe": "nothing"}, "no recipe nothing. Known are: marketplace-white"),
+        ({"recipe": "own", "steps": [{"operation": "fit", "size": 3}]}, "Unknown in step 1: size"),
+        ({"recipe": "own", "steps": [{"operation": "fit", "params_version": 99}]}, "number from 1 to 1"),
     ],
 )
+@pytest.mark.django_db
 def test_wrong_recipes_are_refused_when_they_are_queued(params: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidParameters) as caught:
         get_operation("recipe").Parameters.parse(params)

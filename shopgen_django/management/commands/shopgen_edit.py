@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
@@ -21,7 +22,7 @@ from shopgen_django.operations.registry import public_operations
 from shopgen_django.services.edit_folder import Line, edit_all, open_run
 from shopgen_django.services.edit_items import Item, pictures_in, pictures_of
 from shopgen_django.services.edit_report import write_report
-from shopgen_django.services.recipes import get_recipe, read_recipe, recipe_names
+from shopgen_django.services.recipes import Recipe, get_recipe, read_recipe, recipe_names
 
 EXAMPLES = """examples:
   cut out every photo of a folder (transparent PNG, same size), look at out/report.html:
@@ -48,7 +49,8 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "what", metavar="OPERATION|RECIPE",
-            help=f"an operation (cut_out, background …), a recipe ({', '.join(recipe_names())}), or its JSON file",
+            help="an operation (cut_out, background …), a recipe that was saved in the admin, a built-in one "
+            f"({', '.join(recipe_names(rows=False))}), or a recipe's JSON file",
         )
         parser.add_argument("path", nargs="?", metavar="PATH", help="a picture, or a folder in any nesting")
         parser.add_argument(
@@ -123,7 +125,15 @@ class Command(BaseCommand):
         if params:
             raise CommandError("--set and --params are for a single operation; a recipe holds its own parameters.")
         path = Path(what)
-        return (read_recipe(path) if path.suffix == ".json" else get_recipe(what)).steps
+        return (read_recipe(path) if path.suffix == ".json" else self._recipe(what)).steps
+
+    def _recipe(self, name: str) -> Recipe:
+        """Folders need no database: where there is none, or none with our tables, built-in recipes still work."""
+        try:
+            return get_recipe(name)
+        except DatabaseError as error:
+            self.stderr.write(f"The shop's own recipes can't be read ({error}); only built-in ones are known.")
+            return get_recipe(name, rows=False)
 
 
 class _Follow:
