@@ -165,6 +165,11 @@ class Steps:
     def full(self) -> bool:
         return len(self.forms) >= MAX_STEPS
 
+    @property
+    def first_wrong(self) -> int | None:
+        """Number of the first step with a message, after :meth:`checked`: the page opens there."""
+        return next((step.number for step in self.forms if step.problem or step.form.errors), None)
+
     def press(self, post: Any) -> int | None:
         """Do what the pressed button says; the number of the step that it was about, ``None`` when it was none."""
         if "add" in post:

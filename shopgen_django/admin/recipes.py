@@ -142,7 +142,7 @@ class RecipeAdmin(ShopgenAdmin):
             return self._page(request, row, form, steps, touched=steps.press(request.POST))
         plain, good = steps.checked(), form.is_valid()
         if plain is None or not good:
-            return self._page(request, row, form, steps)
+            return self._page(request, row, form, steps, touched=steps.first_wrong if good else None)
         try:
             saved = self._save(request, row, form.cleaned_data, plain)
         except ShopgenError as error:

@@ -41,6 +41,7 @@ def test_from_no_recipe_to_a_result(page: Any, products: list[Product], shoot: A
     page.fill("[name$=-margin] >> nth=0", "9")
     page.click("text=Save and try on a picture")
     expect(page.locator(".sg-step .errorlist").first).to_be_visible()
+    expect(page.locator(".sg-touched h2")).to_be_focused()
     shoot(page, "recipe-problem")
     page.fill("[name$=-margin] >> nth=0", "0.1")
     page.click("text=Save and try on a picture")

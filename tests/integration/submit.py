@@ -19,6 +19,14 @@ def main() -> None:
         return
     from shopgen_django.services.submit import submit_job
 
+    if request["transport"] == "chain":
+        from tests.factories import make_image
+
+        steps = [{"operation": "stub_slow", "params": {"tag": f"s{n}", **request["params"]}} for n in range(3)]
+        params = {"recipe": "own", "steps": steps}
+        job, _new = submit_job(operation="recipe", params=params, inputs=[make_image(kind="source")])
+        print(json.dumps([str(job.pk)]))
+        return
     ids = []
     for number in range(request["count"]):
         job, _new = submit_job(operation="stub", params={"tag": f"t{number}", **request["params"]})

@@ -58,6 +58,24 @@ def test_kill_9_of_a_busy_worker(shop: Shop) -> None:
     assert 1 <= sum(line.count("lost") for line in outcomes) <= 2
 
 
+def test_kill_9_in_the_middle_of_a_chain(sqlite_shop: Shop) -> None:
+    """The whole chain is tried again; each step's picture is there once, made from the one before."""
+    shop = sqlite_shop
+    shop.submit(1, transport="chain", pause=1.0)
+    shop.start_worker()
+    shop.wait(lambda: ["s1", "start"] in [note[:2] for note in shop.notes()], seconds=40, what="the second step runs")
+    kill(shop.busy_pids()[0])
+    shop.wait(lambda: shop.all_in("succeeded"), seconds=60, what="the chain succeeds")
+    assert [note[0] for note in shop.notes() if note[1] == "start"] == ["s0", "s1", "s0", "s1", "s2"]
+    images = shop.sql("SELECT id, kind, state FROM shopgen_productimage ORDER BY kind DESC, \"index\"")
+    assert [row[1:] for row in images] == [
+        ("source", "draft"), ("result", "draft"), ("result", "draft"), ("result", "in_review"),
+    ]  # fmt: skip
+    keys = [row[0] for row in images]
+    links = shop.sql("SELECT from_productimage_id, to_productimage_id FROM shopgen_productimage_parents")
+    assert sorted(links) == sorted(zip(keys[1:], keys, strict=False))
+
+
 def test_job_that_kills_its_worker_fails_with_the_reason_and_others_go_on(sqlite_shop: Shop) -> None:
     shop = sqlite_shop
     shop.submit(1, mode="kill")

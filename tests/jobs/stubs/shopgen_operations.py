@@ -65,6 +65,28 @@ class StubCopy(Operation):
             yield Output(image=image, parents=(given.id,), measurements={"given": float(len(context.inputs))})
 
 
+class SlowParameters(Parameters):
+    tag = forms.CharField(max_length=64, required=False)
+    pause = forms.FloatField(min_value=0, max_value=60, initial=0.0)
+
+
+@register
+class StubSlow(Operation):
+    """Gives its picture back after a while: a step of a chain that can be killed in the middle."""
+
+    name = "stub_slow"
+    label = "Stub that takes its time"
+    Parameters = SlowParameters
+    min_inputs = max_inputs = 1
+
+    def run(self, context: OperationContext) -> Iterator[Output]:
+        note(f"{context.params['tag']} start")
+        time.sleep(context.params["pause"])
+        (given,) = context.inputs
+        yield Output(image=given.open().convert("RGB"), parents=(given.id,))
+        note(f"{context.params['tag']} end")
+
+
 def _misbehave(mode: str) -> None:
     if mode == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
