@@ -69,6 +69,13 @@ DEFAULTS: dict[str, Any] = {
         "RERING_SECONDS": 60,
         "EXPIRE_SECONDS": None,  # a job that waited longer than this is expired; None: never
     },
+    # Trainings that are started from the admin or over HTTP; shopgen_worker runs them in processes of their own.
+    "TRAINING": {
+        "AT_ONCE": 1,  # on a machine
+        "NICE": 10,  # how far they stand back behind the shop's jobs (0 to 19)
+        "MAX_MINUTES": 2880,
+        "WAITING": 20,  # asked for and not yet done
+    },
     "BUDGETS": {},
     "API": {
         # Per user. A batch counts as many jobs as it queues.

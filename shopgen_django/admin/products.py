@@ -23,14 +23,17 @@ from django.utils.translation import gettext_lazy, ngettext
 from shopgen_django.catalogues import catalogue_for_model, get_catalogue
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import NotFound, ShopgenError
-from shopgen_django.models import ProductImage
+from shopgen_django.models import ProductImage, TrainingRun
 from shopgen_django.operations.registry import get_operation
 from shopgen_django.services.intake import submit_import
+from shopgen_django.services.trainings import MAX_PRODUCTS as MAX_TRAINED
+from shopgen_django.services.trainings import may_start
 
 from .base import ShopgenAdmin
 from .picking import usable_catalogues
 from .queueing import queue_page
 from .subjects import Products
+from .training_form import training_page
 
 MAX_PRODUCTS = 200
 PER_PAGE = 50
@@ -43,6 +46,18 @@ def _keys(request: HttpRequest, rows: models.QuerySet[Any]) -> list[str]:
             request, _("More than %(n)d products are selected; these are the first %(n)d.") % {"n": MAX_PRODUCTS}
         )
     return keys[:MAX_PRODUCTS]
+
+
+def _train(model_admin: Any, request: HttpRequest, rows: models.QuerySet[Any]) -> HttpResponse | None:
+    catalogue = catalogue_for_model(rows.model)
+    if catalogue is None:
+        messages.error(request, _("No catalogue of SHOPGEN[\"CATALOGUES\"] knows these products."))
+        return None
+    keys = tuple(str(key) for key in rows.values_list("pk", flat=True)[:MAX_TRAINED])
+    return training_page(
+        model_admin.admin_site.get_model_admin(TrainingRun), request, alias=catalogue.alias, products=keys,
+        came_from=request.get_full_path(), opened=True,
+    )
 
 
 def _open(model_admin: Any, request: HttpRequest, rows: models.QuerySet[Any], what: str) -> HttpResponse | None:
@@ -76,7 +91,12 @@ def shopgen_fit(model_admin: Any, request: HttpRequest, queryset: models.QuerySe
     return _open(model_admin, request, queryset, "fit")
 
 
-ACTIONS = (shopgen_import_photos, shopgen_generate, shopgen_fit)
+@admin.action(permissions=["shopgen_train"], description=gettext_lazy("Train a model on their photos…"))
+def shopgen_train(model_admin: Any, request: HttpRequest, queryset: models.QuerySet[Any]) -> Any:
+    return _train(model_admin, request, queryset)
+
+
+ACTIONS = (shopgen_import_photos, shopgen_generate, shopgen_fit, shopgen_train)
 
 
 def may_import(request: HttpRequest) -> bool:
@@ -96,8 +116,13 @@ def may_fit(request: HttpRequest) -> bool:
     return may_submit(request)
 
 
+def may_train(request: HttpRequest) -> bool:
+    return may_start(request.user)
+
+
 class ShopgenProductActions:
-    """Mixin for the shop's own ModelAdmin: "Import photos", "Generate pictures…", "Fit to channel sizes…".
+    """Mixin for the shop's own ModelAdmin: "Import photos", "Generate pictures…", "Fit to channel sizes…", "Train a
+    model on their photos…".
 
     ::
 
@@ -121,6 +146,9 @@ class ShopgenProductActions:
 
     def has_shopgen_fit_permission(self, request: HttpRequest) -> bool:
         return may_fit(request)
+
+    def has_shopgen_train_permission(self, request: HttpRequest) -> bool:
+        return may_train(request)
 
 
 def attach_actions(site: admin.AdminSite) -> None:
@@ -148,6 +176,7 @@ def _attach(model_admin: Any) -> None:
     model_admin.has_shopgen_import_permission = may_import
     model_admin.has_shopgen_submit_permission = may_submit
     model_admin.has_shopgen_fit_permission = may_fit
+    model_admin.has_shopgen_train_permission = may_train
 
 
 class ProductPages:
@@ -173,6 +202,7 @@ class ProductPages:
             request, _("Products"), products=shown[:PER_PAGE], more=len(shown) > PER_PAGE, page=page, alias=alias,
             aliases=aliases, categories=catalogue.categories(), category=category, search=search,
             may_import=may_import(request), may_submit=may_submit(request), may_fit=may_fit(request),
+            may_train=may_train(request),
             here=request.get_full_path(), counts=picture_counts(alias, [product.pk for product in shown]),
         )
         return TemplateResponse(request, "shopgen_django/admin/products.html", context)

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect, JsonResponse
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils.html import format_html
@@ -17,21 +18,40 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from shopgen_django.models import MetricPoint, RunState, TrainingRun
+from shopgen_django.exceptions import InvalidParameters, ShopgenError
+from shopgen_django.jobs.trainings import log_path, log_tail
+from shopgen_django.models import (
+    ACTIVE_RUN_STATES,
+    RESUMABLE_RUN_STATES,
+    MetricPoint,
+    ModelVersion,
+    RunState,
+    TrainingRun,
+)
+from shopgen_django.services.trainings import (
+    UNMADE,
+    discard_training,
+    may_start,
+    resume_training,
+    start_training,
+    stop_training,
+)
 
 from .alarms import alarms
 from .base import ReadOnlyAdmin
 from .curves import panels
-from .display import badge, duration
+from .display import badge, change_url, duration
 from .folders import latest_sheet, sheet_response
+from .training_form import training_page
+from .training_words import estimate_facts, estimate_warnings, verbs, waits_for
 
 MAX_TICKS = 4_000
-RESUMABLE = (RunState.STOPPED, RunState.LOST, RunState.FAILED)
+LOG_LINES = 200
 
 
 @admin.register(TrainingRun)
 class TrainingRunAdmin(ReadOnlyAdmin):
-    """Written by the trainer only."""
+    """Rows are written by the trainer and the services; people ask for trainings here."""
 
     list_display = ["name", "state_badge", "progress_cell", "photos", "latest_figures", "device", "started_at"]
     list_filter = ["state", "started_at"]
@@ -54,14 +74,30 @@ class TrainingRunAdmin(ReadOnlyAdmin):
     def latest_figures(self, run: TrainingRun) -> str:
         return ", ".join(f"{label} {value}" for label, value in figures(run)[:3]) or "—"
 
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return may_start(request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.may(request, "view_trainingrun") or may_start(request.user)
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        return training_page(self, request)
+
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         run = kwargs.get("obj")
         if run is not None:
-            context.update(live_context(run), live_url=reverse("admin:shopgen_trainingrun_live", args=[run.pk]))
+            may = self.may(request, "activate_modelversion")
+            context.update(
+                live_context(run), live_url=reverse("admin:shopgen_trainingrun_live", args=[run.pk]),
+                verbs=verbs(run) if may_start(request.user) else {}, minutes=_minutes(run), newest=newest_version(run),
+                in_use=in_use(run), may_activate=may, log_url=_log_url(run),
+            )
         return super().render_change_form(request, context, *args, **kwargs)
 
     def pages(self) -> list[tuple[str, Callable[..., Any], str]]:
         return [
+            ("<uuid:pk>/log/", self.log_view, "trainingrun_log"),
+            ("<uuid:pk>/do/", self.verb_view, "trainingrun_verb"),
             ("<uuid:pk>/live/", self.live_view, "trainingrun_live"),
             ("<uuid:pk>/samples/", self.samples_view, "trainingrun_samples"),
         ]
@@ -78,13 +114,82 @@ class TrainingRunAdmin(ReadOnlyAdmin):
         """The part of the run's page that changes, rendered anew."""
         run = self._run(request, pk)
         html = render_to_string("shopgen_django/admin/run_live.html", live_context(run), request)
-        answer = JsonResponse({"html": html, "active": run.state == RunState.RUNNING})
+        answer = JsonResponse({"html": html, "active": run.state in ACTIVE_RUN_STATES})
         answer["Cache-Control"] = "no-store"
         return answer
 
     def samples_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         run = self._run(request, pk)
         return sheet_response(run.output_dir, run.latest_sample)
+
+    def log_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """The last lines that the run's process wrote, as plain text."""
+        text = log_tail(log_path(self._run(request, pk)), lines=LOG_LINES)
+        return HttpResponse(text or _("Nothing yet."), content_type="text/plain; charset=utf-8")
+
+    def verb_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """Start, stop, resume or discard (POST ``verb``)."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        run, verb = self._run(request, pk), request.POST.get("verb", "")
+        if verb not in _VERBS:
+            raise Http404(verb)
+        function, said = _VERBS[verb]
+        given: dict[str, Any] = {}
+        try:
+            if verb == "resume" and (text := request.POST.get("minutes", "").strip()):
+                given["minutes"] = _number(text)
+            with transaction.atomic():
+                if verb == "discard":
+                    self.log_deletions(request, TrainingRun.objects.filter(pk=pk))
+                function(run=run, user=request.user, **given)
+        except ShopgenError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(change_url(run))
+        messages.success(request, str(said) % {"name": run.name})
+        if verb == "discard":
+            return self.back(request)
+        self.log_change(request, run, str(said) % {"name": run.name})
+        return HttpResponseRedirect(change_url(run))
+
+
+_VERBS: dict[str, tuple[Callable[..., Any], Any]] = {
+    "start": (start_training, gettext_lazy("The training %(name)s starts as soon as a worker is free.")),
+    "stop": (stop_training, gettext_lazy("The training %(name)s is asked to stop; it saves first.")),
+    "resume": (resume_training, gettext_lazy("The training %(name)s goes on as soon as a worker is free.")),
+    "discard": (discard_training, gettext_lazy("The training %(name)s is discarded.")),
+}
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        raise InvalidParameters(_("This is not a number of minutes: %(text)s.") % {"text": text}) from None
+
+
+def _minutes(run: TrainingRun) -> float | None:
+    """Minutes that it was asked for, over all parts."""
+    minutes = (run.order or {}).get("options", {}).get("minutes")
+    return float(minutes) if minutes else None
+
+
+def newest_version(run: TrainingRun) -> ModelVersion | None:
+    """The last model that came of the run."""
+    return run.versions.order_by("-version").first()
+
+
+def in_use(run: TrainingRun) -> ModelVersion | None:
+    """The model that is used where this run's would be, when it is another one."""
+    newest = newest_version(run)
+    if newest is None:
+        return None
+    slot = ModelVersion.objects.filter(purpose=newest.purpose, category=newest.category, is_active=True)
+    return slot.exclude(pk=newest.pk).first()
+
+
+def _log_url(run: TrainingRun) -> str:
+    return reverse("admin:shopgen_trainingrun_log", args=[run.pk]) if log_path(run).is_file() else ""
 
 
 def run_progress(run: TrainingRun) -> SafeString:
@@ -126,14 +231,14 @@ def other_figures(run: TrainingRun) -> list[tuple[str, str]]:
 
 
 def resume_command(run: TrainingRun) -> str:
-    """What to type so that the run goes on; "" when it need not."""
-    if run.state not in RESUMABLE:
+    """What to type so that the run goes on; "" when it need not, or when a button does it."""
+    if run.order or run.state not in RESUMABLE_RUN_STATES:
         return ""
     return f"manage.py train_gan --name {shlex.quote(run.name)} --output {shlex.quote(run.output_dir)}"
 
 
 def live_context(run: TrainingRun) -> dict[str, Any]:
-    """All that the run's page shows; two queries."""
+    """All that the run's page shows; two queries, a few more while it waits."""
     rows = MetricPoint.objects.filter(run=run).order_by("-images_seen")
     ticks = list(rows.values_list("images_seen", "values", "seconds")[:MAX_TICKS])[::-1]
     seconds = ticks[-1][2] if ticks else None
@@ -157,7 +262,11 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
         "took": duration(seconds),
         "left": duration(left),
         "resume": resume_command(run),
-        "active": run.state == RunState.RUNNING,
+        "active": run.state in ACTIVE_RUN_STATES,
+        "estimate": estimate_facts(run) if not run.images_seen else [],
+        "estimate_warnings": estimate_warnings(run) if run.state in (RunState.PLANNED, RunState.QUEUED) else [],
+        "waits_for": waits_for(run),
+        "begun": bool(run.images_seen) or run.state not in UNMADE,
         "versions": list(run.versions.all()),
         "alarms": alarms(run.latest or {}),
     }

@@ -13,13 +13,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from django.conf import settings
-
 from shopgen_django.conf import app_settings
 
 from .drain import RUN_DIR_VARIABLE, request_drain
 from .identity import GROUP_VARIABLE, SUPERVISOR_VARIABLE
-from .process import kill_session
+from .process import django_environment, kill_session
 from .queue import get_queue
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -52,19 +50,15 @@ class WorkerGroup:
     def _environment(self) -> dict[str, str]:
         threads = str(app_settings.threads)
         own = {
-            "DJANGO_SETTINGS_MODULE": str(settings.SETTINGS_MODULE),
-            "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
             RUN_DIR_VARIABLE: str(self._folder),
             GROUP_VARIABLE: self.token,
             SUPERVISOR_VARIABLE: str(os.getpid()),
-            # Waiting threads sleep instead of spinning: several processes share the cores.
-            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
             # A second guard: torch's CUDA check must not spoil the fork of the workers.
             "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
         }
         for name in THREAD_VARIABLES:
             own[name] = os.environ.get(name, threads)
-        return {**os.environ, **own, **get_queue().worker_environment(self.queue)}
+        return {**django_environment(), **own, **get_queue().worker_environment(self.queue)}
 
     @property
     def pid(self) -> int | None:

@@ -9,7 +9,20 @@ import sys
 import time
 from pathlib import Path
 
+from django.conf import settings
+
 _PR_SET_PDEATHSIG = 1
+
+
+def django_environment() -> dict[str, str]:
+    """The environment in which ``python -m django`` finds this project's settings and packages."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": str(settings.SETTINGS_MODULE),
+        "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path),
+        # Waiting threads sleep instead of spinning: several processes share the cores.
+        "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+    }
 
 
 def die_with(parent: int) -> None:

@@ -30,6 +30,7 @@ from .identity import is_dead
 from .queue import get_queue
 from .rings import ring_missing
 from .sweeper import recover, release_group, sweep
+from .trainings import Trainings
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 TICK = 0.5
 RECOVER_EVERY = 2.0
+TRAININGS_EVERY = 2.0
 READY_FOR = 10.0
 """A job that has been ready for so long should have been taken by an idle group."""
 SUSPICION = 12.0
@@ -64,7 +66,7 @@ class Supervisor:
 
     def __init__(
         self, queues: Sequence[str], *, until_idle: bool = False, say: Callable[[str], None] = logger.info,
-        verbosity: int = 1, chores: Sequence[Chore] = (),
+        verbosity: int = 1, chores: Sequence[Chore] = (), trainings: Trainings | None = None,
     ) -> None:
         self.groups = [WorkerGroup(queue, verbosity=verbosity) for queue in queues]
         self._until_idle = until_idle
@@ -74,6 +76,7 @@ class Supervisor:
         self._suspected: dict[str, float] = {}
         self._pauses: dict[str, int] = {}
         self._restart_at: dict[str, float] = {}
+        self._trainings = trainings
         every = app_settings.JOBS
         self._chores = [
             Chore(run=recover, seconds=RECOVER_EVERY),
@@ -81,6 +84,8 @@ class Supervisor:
             Chore(run=sweep, seconds=float(every["SWEEP_SECONDS"])),
             *chores,
         ]
+        if trainings is not None:
+            self._chores.append(Chore(run=trainings.look, seconds=TRAININGS_EVERY))
 
     def run(self) -> None:
         """Start everything, watch it, and leave nothing behind."""
@@ -192,6 +197,8 @@ class Supervisor:
         grace = float(app_settings.JOBS["GRACE_SECONDS"])
         deadline = time.monotonic() + grace
         stops = self._stops
+        if self._trainings is not None:
+            self._trainings.leave()
         self._say("stopping" + (f": running jobs get up to {grace:g} seconds" if stops else ": no job is left"))
         for group in self.groups:
             # A fifth of the time is kept for jobs to notice and give themselves back.
@@ -204,6 +211,8 @@ class Supervisor:
         patience = 3.0 if self._stops <= max(1, stops) else 0.0
         for group in self.groups:
             self._end(group, patience=patience)
+        if self._trainings is not None:
+            self._with_database(self._trainings.close)
         self._say("stopped")
 
     def _running_here(self) -> bool:

@@ -120,20 +120,28 @@ def expire_jobs() -> int:
 
 
 def mark_lost_runs() -> int:
-    """Mark training runs whose process went away without a word; they can be resumed."""
-    silent = TrainingRun.objects.filter(state=RunState.RUNNING).annotate(
-        sign=Coalesce(F("heartbeat_at"), F("started_at"))
-    )
+    """Mark training runs whose process went away without a word; they can be resumed.
+
+    An estimate whose process is gone has failed: there is nothing to resume.
+    """
+    begun = TrainingRun.objects.filter(state=RunState.RUNNING) | TrainingRun.objects.filter(
+        state=RunState.ESTIMATING
+    ).exclude(process="")
+    silent = begun.annotate(sign=Coalesce(F("heartbeat_at"), F("started_at")))
     lost = {run.pk for run in silent.filter(sign__lt=Now() - timedelta(seconds=RUN_SILENCE_SECONDS))}
+    lost.update(run.pk for run in begun.exclude(process="") if is_dead(run.process))
     here = silent.filter(
-        host=socket.gethostname(), pid__isnull=False, sign__lt=Now() - timedelta(seconds=RUN_GONE_SECONDS)
+        host=socket.gethostname(), pid__isnull=False, process="", sign__lt=Now() - timedelta(seconds=RUN_GONE_SECONDS)
     )
     lost.update(run.pk for run in here if not _process_exists(run.pid))
     if not lost:
         return 0
-    return TrainingRun.objects.filter(pk__in=lost, state=RunState.RUNNING).update(
-        state=RunState.LOST, finished_at=Now(),
-        error=_("The process of this run went away without a word. Run the same command again to go on."),
+    rows, end = TrainingRun.objects.filter(pk__in=lost), {"finished_at": Now(), "process": "", "stage": ""}
+    reason = _("The process of this run went away without a word; the machine may have been switched off.")
+    how = _("Resume it on its page, or run the same command again, to go on from the last snapshot.")
+    failed = rows.filter(state=RunState.ESTIMATING).update(state=RunState.FAILED, error=reason, **end)
+    return failed + rows.filter(state=RunState.RUNNING).update(
+        state=RunState.LOST, error=f"{reason} {how}", **end
     )
 
 

@@ -67,7 +67,7 @@ def estimate(config: TrainConfig) -> Estimate:
     source = open_source(config)
     recipe = make_recipe(config, source)
     try:
-        speed, parameters, flops = _measure(recipe)
+        speed, parameters, flops = _measure(recipe, source.categories)
     except torch.OutOfMemoryError:
         raise OutOfMemory(
             f"The {recipe.device.type} has too little memory for batches of {recipe.config.batch_size}; "
@@ -92,7 +92,7 @@ def estimate(config: TrainConfig) -> Estimate:
     )
 
 
-def _measure(recipe: Recipe) -> tuple[float, dict[str, int], float]:
+def _measure(recipe: Recipe, categories: tuple[str, ...]) -> tuple[float, dict[str, int], float]:
     config = replace(recipe.config, warm_images=0)  # the game itself, not the quicker warm start
     facts = recipe.facts
     count = max(facts.categories * 2, 16)
@@ -101,7 +101,9 @@ def _measure(recipe: Recipe) -> tuple[float, dict[str, int], float]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (count, facts.channels, facts.size, facts.size), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int64) % max(1, facts.categories)
-    pictures = Pictures(images=images, labels=labels, categories=(), manifest={"digest": ""})
+    # Their names decide what a model that the run begins with already knows.
+    names = categories if facts.categories else ()
+    pictures = Pictures(images=images, labels=labels, categories=names, manifest={"digest": ""})
     learner, feed = _rehearse(replace(recipe, config=config, facts=replace(facts, count=count)), pictures)
     learner.step(feed.batch(0))
     began = time.perf_counter()

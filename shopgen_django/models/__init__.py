@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .choices import (
     ACTIVE_JOB_STATES,
+    ACTIVE_RUN_STATES,
     APPROVED_STATES,
     FINISHED_JOB_STATES,
+    RESUMABLE_RUN_STATES,
     DigitalSource,
     ImageKind,
     ImageState,
@@ -23,8 +25,10 @@ from .workers import UnreadableMessage, WorkerBeat
 
 __all__ = [
     "ACTIVE_JOB_STATES",
+    "ACTIVE_RUN_STATES",
     "APPROVED_STATES",
     "FINISHED_JOB_STATES",
+    "RESUMABLE_RUN_STATES",
     "DigitalSource",
     "ImageKind",
     "ImageState",

@@ -70,10 +70,21 @@ class ReviewDecision(TextChoices):
 
 
 class RunState(TextChoices):
-    """Life of a training run."""
+    """Life of a training run: estimating -> planned -> queued -> running -> succeeded | stopped | failed | lost.
 
+    The first three are those of a run that was asked for from a page or over HTTP; the command starts with running.
+    """
+
+    ESTIMATING = "estimating", _("being estimated")
+    PLANNED = "planned", _("planned")
+    QUEUED = "queued", _("waiting to start")
     RUNNING = "running", _("running")
     SUCCEEDED = "succeeded", _("finished")
     STOPPED = "stopped", _("stopped, can be resumed")
     FAILED = "failed", _("failed")
     LOST = "lost", _("lost: its process went away, can be resumed")
+
+
+RESUMABLE_RUN_STATES = (RunState.STOPPED, RunState.LOST, RunState.FAILED)
+ACTIVE_RUN_STATES = (RunState.ESTIMATING, RunState.QUEUED, RunState.RUNNING)
+"""A process works on it or will."""

@@ -32,6 +32,13 @@ class TrainingRun(models.Model):
     device = models.CharField(_("device"), max_length=32, blank=True)
     host = models.CharField(_("host"), max_length=128, blank=True)
     pid = models.PositiveIntegerField(_("process"), null=True, blank=True)
+    process = models.CharField(_("exact name of the process"), max_length=128, blank=True)
+    """As :mod:`shopgen_django.jobs.identity` makes it: others on the machine can see that it has died."""
+    order: Any = models.JSONField(_("what was asked for"), default=dict, blank=True)
+    """What a page or a program asked for; empty for a run of the command."""
+    estimate: Any = models.JSONField(_("estimate"), default=dict, blank=True)
+    stage = models.CharField(_("what it does"), max_length=100, blank=True)
+    stop_asked_at = models.DateTimeField(_("asked to stop"), null=True, blank=True)
     error = models.TextField(_("reason"), blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
@@ -44,6 +51,7 @@ class TrainingRun(models.Model):
         verbose_name = _("training run")
         verbose_name_plural = _("training runs")
         ordering = ["-started_at", "-id"]
+        permissions = [("start_trainingrun", "Can start, stop and resume trainings")]
         constraints = [
             models.CheckConstraint(condition=Q(state__in=RunState.values), name="shopgen_run_state_known"),
             models.CheckConstraint(

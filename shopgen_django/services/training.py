@@ -12,6 +12,8 @@ import logging
 import os
 import socket
 import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues.base import Catalogue
-from shopgen_django.exceptions import FileMissing, InvalidParameters, ProductNotFound
+from shopgen_django.exceptions import FileMissing, InvalidParameters, ProductNotFound, ShopgenError
+from shopgen_django.jobs.identity import worker_name
 from shopgen_django.ml.sources import UNCATEGORISED
 from shopgen_django.models import MetricPoint, ProductImage, TrainingRun
 from shopgen_django.models.choices import ImageKind, RunState
@@ -47,31 +50,44 @@ class Export:
 
     folder: Path
     photos: int
+    categories: dict[str, int]
     without_picture: int
     missing: int
     made: int
 
 
-def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, ...] = ()) -> Export:
+def export_photos(
+    *, catalogue: Catalogue, folder: Path, categories: tuple[str, ...] = (), products: Iterable[str] = (),
+    on_product: Callable[[], None] | None = None,
+) -> Export:
     """Bring ``folder`` up to date with the shop's photos: one file per content, and a ``labels.csv``.
 
     Its column ``product`` says which photos belong together: those of one product, and those of products that show the
     same photo. Private training protects such a group as a whole.
 
     Files are named after their content, so that a second export writes only what is new and a run resumes on the same
-    data. Pictures that this product made and the shop published are left out: a model must not learn from itself.
+    data; what an export beside this one has written already takes no room twice, where the disk knows links. Pictures
+    that this product made and the shop published are left out: a model must not learn from itself.
+
+    Args:
+        categories: only products of these; empty for all.
+        products: primary keys; only these products; empty for all.
+        on_product: called before each product is read.
 
     Raises:
-        InvalidParameters: the shop has no photos (in these categories).
+        InvalidParameters: the shop has no photos (in these categories, of these products).
     """
+    chosen = {str(key) for key in products}
     folder.mkdir(parents=True, exist_ok=True)
     made = set(ProductImage.objects.filter(kind=ImageKind.RESULT).values_list("sha256", flat=True))
     labels: dict[str, str] = {}
     owners: dict[str, list[str]] = {}
     counts = {"without": 0, "missing": 0, "made": 0}
     for product in catalogue.products():
-        if categories and product.category not in categories:
+        if (categories and product.category not in categories) or (chosen and str(product.pk) not in chosen):
             continue
+        if on_product is not None:
+            on_product()
         try:
             pictures = [p for p in catalogue.pictures(product.pk) if not p.inherited]
         except ProductNotFound:  # deleted while we read
@@ -92,9 +108,9 @@ def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, 
             labels.setdefault(name, product.category or UNCATEGORISED)
             owners.setdefault(name, []).append(str(product.pk))
             if not (folder / name).exists():
-                _write(folder / name, content)
+                _link_or_write(folder / name, content)
     if not labels:
-        raise InvalidParameters(_no_photos(catalogue, categories))
+        raise InvalidParameters(_no_photos(catalogue, categories, chosen))
     for path in folder.iterdir():
         if path.is_file() and path.name not in labels and not path.name.startswith("."):
             path.unlink()
@@ -107,6 +123,7 @@ def export_photos(*, catalogue: Catalogue, folder: Path, categories: tuple[str, 
     return Export(
         folder=folder,
         photos=len(labels),
+        categories=dict(sorted(Counter(labels.values()).items())),
         without_picture=counts["without"],
         missing=counts["missing"],
         made=counts["made"],
@@ -129,7 +146,9 @@ def _groups(owners: dict[str, list[str]]) -> dict[str, str]:
     return {name: first(products[0]) for name, products in owners.items()}
 
 
-def _no_photos(catalogue: Catalogue, categories: tuple[str, ...]) -> str:
+def _no_photos(catalogue: Catalogue, categories: tuple[str, ...], chosen: set[str]) -> str:
+    if chosen:
+        return _("The products that were chosen have no photos.")
     if not categories:
         return _(
             "The catalogue has no product with a photo. Add photos to products, or train on a folder: --source DIR."
@@ -145,6 +164,17 @@ def _suffix(name: str) -> str:
     return suffix if suffix in _SUFFIXES else ".jpg"  # the trainer looks at the content, not at the name
 
 
+def _link_or_write(path: Path, content: bytes) -> None:
+    """One file for all exports of a photo: its name says what it holds, and it is never written again."""
+    for other in path.parent.parent.glob(f"*/{path.name}"):
+        try:
+            os.link(other, path)
+        except OSError:  # another disk, or one without links
+            break
+        return
+    _write(path, content)
+
+
 def _write(path: Path, content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
     try:
@@ -156,8 +186,12 @@ def _write(path: Path, content: bytes) -> None:
         raise
 
 
-def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None) -> TrainingRun:
+def begin_run(
+    *, name: str, category: str = "", info: RunInfo, user: Any = None, ordered: TrainingRun | None = None
+) -> TrainingRun:
     """The row of a run that starts or goes on. Call it while the trainer holds the output folder.
+
+    ``ordered``: the row of a run that was asked for from a page; it has this run's name and owner already.
 
     A run that goes on keeps its row and the points up to where it takes up. A row that still says "running" belongs to
     a process that is gone, since the folder is ours. Raises InvalidParameters for a text that is too long.
@@ -176,6 +210,8 @@ def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None)
         "device": info.config.device,
         "host": socket.gethostname()[:128],
         "pid": os.getpid(),
+        "process": worker_name(),
+        "stage": "",
         "error": "",
         "heartbeat_at": Now(),
         "finished_at": None,
@@ -188,13 +224,16 @@ def begin_run(*, name: str, category: str = "", info: RunInfo, user: Any = None)
             raise InvalidParameters(f"{field}: {message}", fields={field: [message]})
     with transaction.atomic():
         rows = TrainingRun.objects.select_for_update().filter(output_dir=folder)
-        row = rows.order_by("-started_at").first() if info.resumed_at else None
-        rows.filter(state=RunState.RUNNING).update(state=RunState.LOST, finished_at=Now())
+        row = ordered or (rows.order_by("-started_at").first() if info.resumed_at else None)
+        others = rows.exclude(pk=ordered.pk) if ordered is not None else rows
+        others.filter(state=RunState.RUNNING).update(state=RunState.LOST, finished_at=Now())
         if row is None:
             owner = user if getattr(user, "pk", None) else None
             row = TrainingRun.objects.create(output_dir=folder, created_by=owner, **values)
         else:
-            TrainingRun.objects.filter(pk=row.pk).update(**values)
+            if ordered is None:
+                values["stop_asked_at"] = None  # that was said to the part before this one
+            TrainingRun.objects.filter(pk=row.pk).update(output_dir=folder, **values)
             MetricPoint.objects.filter(run=row, images_seen__gt=info.resumed_at).delete()
     row.refresh_from_db()
     return row
@@ -225,7 +264,9 @@ def record_sample(*, run: TrainingRun, path: Path) -> None:
 
 def finish_run(*, run: TrainingRun, state: str, images_seen: int | None = None, error: str = "") -> TrainingRun:
     """How the run ended. A failed one needs a reason."""
-    values: dict[str, Any] = {"state": state, "error": error, "finished_at": Now(), "heartbeat_at": Now()}
+    values: dict[str, Any] = {
+        "state": state, "error": error, "finished_at": Now(), "heartbeat_at": Now(), "process": "", "stage": "",
+    }  # fmt: skip
     if images_seen is not None:
         values["images_seen"] = images_seen
     if state == RunState.SUCCEEDED:
@@ -235,19 +276,34 @@ def finish_run(*, run: TrainingRun, state: str, images_seen: int | None = None, 
     return run
 
 
+class RunStopped(ShopgenError):
+    """Somebody asked the run to stop before its first step."""
+
+    code = "stopped"
+
+
 class RunFollower:
     """The trainer's callbacks, writing rows. A database that is away for a moment doesn't stop the training: what
-    couldn't be written is logged, and the next tick tries again."""
+    couldn't be written is logged, and the next tick tries again.
 
-    def __init__(self, *, name: str, category: str = "", user: Any = None) -> None:
-        self.run: TrainingRun | None = None
+    ``stop_asked`` becomes true soon after somebody asked for a stop on the run's page.
+    """
+
+    def __init__(
+        self, *, name: str, category: str = "", user: Any = None, ordered: TrainingRun | None = None
+    ) -> None:
+        self.run: TrainingRun | None = ordered
+        self.ordered = ordered
+        self.stop_asked = False
         self._name, self._category, self._user = name, category, user
         self._next_point = 0.0
         self._next_beat = timezone.now().timestamp()
 
     def on_start(self, info: RunInfo) -> None:
         """Make or take up the row. Here a database error does stop the run: nothing is lost yet."""
-        self.run = begin_run(name=self._name, category=self._category, info=info, user=self._user)
+        self.run = begin_run(
+            name=self._name, category=self._category, info=info, user=self._user, ordered=self.ordered
+        )
 
     def on_tick(self, tick: Tick) -> None:
         """Write a tick; points of the curve get rarer as the run gets longer."""
@@ -256,6 +312,7 @@ class RunFollower:
         point = tick.seconds >= self._next_point or tick.progress >= 1.0
         with _database_may_be_away():
             record_tick(run=self.run, tick=tick, point=point)
+            self._listen()
             if point:
                 self._next_point = tick.seconds + max(POINT_SECONDS, tick.seconds * POINT_SHARE)
 
@@ -267,15 +324,37 @@ class RunFollower:
 
     def on_progress(self, share: float, images_seen: int, seconds: float) -> None:
         """A sign of life between ticks that are far apart."""
+        self._beat({})
+
+    def before_start(self, stage: str) -> None:
+        """A sign of life while photos are collected and read, which may take long. Raises RunStopped."""
+        self._beat({"stage": stage[:100]}, reading=True)
+        if self.stop_asked:
+            raise RunStopped(_("Stopped before the first step."))
+
+    def _beat(self, values: dict[str, Any], *, reading: bool = False) -> None:
         now = timezone.now().timestamp()
-        if self.run is not None and now >= self._next_beat:
-            self._next_beat = now + HEARTBEAT_SECONDS
-            with _database_may_be_away():
-                TrainingRun.objects.filter(pk=self.run.pk).update(heartbeat_at=Now())
+        if self.run is None or now < self._next_beat:
+            return
+        self._next_beat = now + HEARTBEAT_SECONDS
+        with _database_may_be_away(reading=reading):
+            TrainingRun.objects.filter(pk=self.run.pk).update(heartbeat_at=Now(), **values)
+            self._listen()
+
+    def _listen(self) -> None:
+        assert self.run is not None
+        asked = TrainingRun.objects.filter(pk=self.run.pk).values_list("stop_asked_at", flat=True).first()
+        self.stop_asked = self.stop_asked or asked is not None
 
 
 class _database_may_be_away:  # noqa: N801 - reads as a phrase in a with statement
+    def __init__(self, *, reading: bool = False) -> None:
+        self._reading = reading
+        """Somebody is in the middle of a query's rows."""
+
     def __enter__(self) -> None:
+        if self._reading:
+            return
         # Hours may pass between two writes: a connection that has died meanwhile is opened anew.
         for connection in connections.all(initialized_only=True):
             if not connection.in_atomic_block:

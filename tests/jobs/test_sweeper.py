@@ -116,7 +116,7 @@ def test_training_runs_whose_process_is_gone() -> None:
         RunState.RUNNING, RunState.LOST, RunState.RUNNING, RunState.LOST
     ]
     gone.refresh_from_db()
-    assert gone.finished_at is not None and "Run the same command again" in gone.error
+    assert gone.finished_at is not None and "run the same command again" in gone.error
 
 
 def test_files_without_a_row_go_when_they_are_old(settings: Any) -> None:

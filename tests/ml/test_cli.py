@@ -73,6 +73,14 @@ def test_values_that_do_not_come_from_the_command_line_are_checked_too() -> None
         config_from_dict({"colour": "red"})
 
 
+def test_dry_run_of_a_run_that_begins_with_the_base(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the base knows of the categories is looked up by their names, also in the rehearsal."""
+    arguments = ["--source", str(make_folder(tmp_path / "photos")), "--output", str(tmp_path / "run")]
+    options = ["--init", "base", "--minutes", "2", "--batch-size", "4", "--threads", "1", "--dry-run"]
+    assert command.main([*arguments, *options]) == 0
+    assert '"init": "base"' in capsys.readouterr().out
+
+
 def test_dry_run_settles_everything_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = make_folder(tmp_path / "photos")
     arguments = ["--source", str(source), "--output", str(tmp_path / "run"), "--size", "16", "--width", "4"]

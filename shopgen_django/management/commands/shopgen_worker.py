@@ -40,13 +40,17 @@ class Command(BaseCommand):
             return
         from shopgen_django.checks import TAG
         from shopgen_django.jobs.supervisor import Chore, Supervisor
+        from shopgen_django.jobs.trainings import Trainings
         from shopgen_django.services.retention import apply_retention
 
         self.check(tags=[TAG])
         require_tables()
+        queues = self._queues(options["queues"])
+        # Trainings belong where the accelerated work is done; a worker that is only to empty the queue starts none.
+        trains = app_settings.ACCELERATED_QUEUE in queues and not options["until_idle"]
         Supervisor(
-            self._queues(options["queues"]), until_idle=options["until_idle"], say=self._say,
-            verbosity=options["verbosity"],
+            queues, until_idle=options["until_idle"], say=self._say, verbosity=options["verbosity"],
+            trainings=Trainings(self._say) if trains else None,
             chores=[Chore(run=apply_retention, seconds=3600.0, due=time.monotonic() + 600.0, beside=True)],
         ).run()
 
