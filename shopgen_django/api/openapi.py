@@ -199,6 +199,9 @@ class ShopgenSchema(AutoSchema):
         return [scheme for scheme in super().get_auth() if scheme]
 
 
+_METHODS = ("get", "post", "put", "patch", "delete")
+
+
 def generate(server: str | None = None) -> dict[str, Any]:
     """The schema of our routes alone, independent of what else the project has. ``server``: where they are mounted."""
     from .urls import urlpatterns
@@ -209,7 +212,14 @@ def generate(server: str | None = None) -> dict[str, Any]:
     with _generating, patched_settings(settings):
         schema = SchemaGenerator(patterns=urlpatterns).get_schema(request=None, public=True)
     plain: dict[str, Any] = json.loads(json.dumps(schema, default=str))
+    for path, item in plain["paths"].items():
+        # A route's methods come out of a set: the same every time, and reading comes before writing.
+        plain["paths"][path] = dict(sorted(item.items(), key=lambda entry: _place(entry[0])))
     return plain
+
+
+def _place(method: str) -> int:
+    return _METHODS.index(method) if method in _METHODS else -1
 
 
 def warnings() -> bool:

@@ -29,6 +29,7 @@ from .serializers.models import (
     TrainingRunSerializer,
 )
 from .serializers.recipes import RecipeChangeSerializer, RecipeCreateSerializer, RecipeSerializer
+from .serializers.trainings import TrainingCreateSerializer, TrainingResumeSerializer
 
 _JSON = ("application/json",)
 
@@ -200,6 +201,31 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ),
     ("TrainingRunViewSet", "retrieve"): _detail(
         "training_runs_retrieve", "training runs", "One training run", TrainingRunSerializer
+    ),
+    ("TrainingRunViewSet", "create"): Described(
+        id="training_runs_create", tag="training runs", summary="Ask for a training", request=TrainingCreateSerializer,
+        description="A worker estimates it (`estimate`, state `planned`); then start it. With `start` it "
+        "trains at once.",
+        responses={202: (TrainingRunSerializer, "Taken.")}, errors=(400, *_COMMON, 413), headers=("Location",),
+    ),
+    ("TrainingRunViewSet", "start"): Described(
+        id="training_runs_start", tag="training runs", summary="Start a planned training",
+        responses={202: (TrainingRunSerializer, "It starts as soon as a worker is free.")}, errors=(*_OBJECT, 409),
+        headers=("Location",),
+    ),
+    ("TrainingRunViewSet", "stop"): Described(
+        id="training_runs_stop", tag="training runs", summary="Save and stop, on whatever machine it runs",
+        responses={202: (TrainingRunSerializer, "It stops within seconds.")}, errors=(*_OBJECT, 409),
+        headers=("Location",),
+    ),
+    ("TrainingRunViewSet", "resume"): Described(
+        id="training_runs_resume", tag="training runs", summary="Go on from the last snapshot, or train further",
+        request=TrainingResumeSerializer, errors=(400, *_OBJECT, 409, 413), headers=("Location",),
+        responses={202: (TrainingRunSerializer, "It goes on as soon as a worker is free.")},
+    ),
+    ("TrainingRunViewSet", "destroy"): Described(
+        id="training_runs_discard", tag="training runs", summary="Discard a run with its files",
+        responses={204: (None, "Gone.")}, errors=(*_OBJECT, 409),
     ),
     ("TrainingRunViewSet", "points"): _list(
         "training_runs_points", "training runs", "Its figures over time", MetricPointSerializer(many=True),

@@ -24,11 +24,12 @@ from shopgen_django.catalogues.registry import get_catalogue
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidParameters, InvalidState, LimitExceeded, NotAllowed
 from shopgen_django.jobs.identity import worker_name
-from shopgen_django.ml.config import AUTO, check_config, config_from_dict
+from shopgen_django.ml.config import AUTO, BASE, SCRATCH, check_config, config_from_dict
 from shopgen_django.ml.errors import ConfigError
 from shopgen_django.models import ACTIVE_RUN_STATES, RESUMABLE_RUN_STATES, RunState, TrainingRun
 
 from .figures import finite
+from .models import trainable_version
 
 PERMISSION = "shopgen.start_trainingrun"
 OPTIONS = (
@@ -112,6 +113,9 @@ def _checked(order: Order) -> dict[str, Any]:
         _refuse("minutes", _("Give more than 0 and at most %(most)g minutes.") % {"most": most})
     if "minutes" not in options and "images_seen" not in options:
         _refuse("minutes", _("Say how long to train."))
+    begin = options.get("init", AUTO)
+    if begin not in (AUTO, BASE, SCRATCH) and ("/" in begin or trainable_version(name=begin) is None):
+        _refuse("init", _("There is no model %(name)s to begin with.") % {"name": begin})
     known = get_catalogue(order.catalogue).categories()
     if missing := [name for name in options.get("category", ()) if name not in known]:
         _refuse("category", _("The catalogue has no category %(names)s.") % {"names": ", ".join(map(str, missing))})

@@ -20,7 +20,7 @@ BASE = "/shopgen/api/v1"
 EVERYTHING = (
     "submit_job", "cancel_job", "retry_job", "view_job", "add_productimage", "view_productimage",
     "review_productimage", "publish_productimage", "withdraw_productimage", "view_modelversion",
-    "activate_modelversion", "view_trainingrun",
+    "activate_modelversion", "view_trainingrun", "start_trainingrun",
     "view_recipe", "add_recipe", "change_recipe", "delete_recipe",
 )
 

@@ -98,6 +98,15 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("model-activate", "post"): Row(plain=403, owner=403, permitted=200, needs=("activate_modelversion",)),
     ("run-list", "get"): Row(plain=403, owner=403, permitted=200),
     ("run-detail", "get"): Row(plain=403, owner=403, permitted=200),
+    ("run-list", "post"): Row(
+        plain=403, owner=403, permitted=202, needs=("start_trainingrun",),
+        body=lambda: {"name": "hats", "options": {"minutes": 5}},
+    ),
+    ("run-start", "post"): Row(plain=403, owner=403, permitted=202, needs=("start_trainingrun",)),
+    ("run-stop", "post"): Row(plain=403, owner=403, permitted=202, needs=("start_trainingrun",)),
+    ("run-resume", "post"): Row(plain=403, owner=403, permitted=202, needs=("start_trainingrun",)),
+    # It runs, so it can't be thrown away.
+    ("run-detail", "delete"): Row(plain=403, owner=403, permitted=409, needs=("start_trainingrun",)),
     ("run-points", "get"): Row(plain=403, owner=403, permitted=200),
     ("health", "get"): Row(plain=403, owner=403, permitted=200, staff=200),
     ("schema", "get"): Row(plain=200, owner=200, permitted=200),
@@ -143,7 +152,8 @@ def world(db: None, model: Any, client_of: Any) -> dict[str, Any]:
         ),
     }
     Recipe.objects.create(name="square", label="Square", steps=[{"operation": "fit"}], created_by=owner.user)
-    run = TrainingRun.objects.create(name="run", output_dir="/somewhere", created_by=owner.user)
+    order = {"options": {"minutes": 5}, "catalogue": "default", "products": [], "activate": False}
+    run = TrainingRun.objects.create(name="run", output_dir="/somewhere", created_by=owner.user, order=order)
     MetricPoint.objects.create(run=run, images_seen=100, seconds=1.0, values={"loss": 1.0})
     keys = {
         "image-review": images[ImageState.IN_REVIEW].pk,
@@ -196,7 +206,8 @@ def test_who_may(name: str, method: str, world: dict[str, Any], client_of: Any) 
     assert ask(inactive, method, url, row).status_code == 403
     foreign = client_of("foreign", *row.needs, is_staff=False)
     answer = ask(foreign, method, url, row)
-    if row.needs and "pk" in str(next(r.pattern for r in v1 if getattr(r, "name", "") == name)) and "model" not in name:
+    of_all = name.startswith(("model", "run"))  # nobody's own: who may, may with all
+    if row.needs and "pk" in str(next(r.pattern for r in v1 if getattr(r, "name", "") == name)) and not of_all:
         assert answer.status_code == 404, "the verb's permission alone opens nobody else's object"
     permitted = client_of("permitted", *row.needs, *VIEW)
     if name.startswith("recipe") and method in {"post", "delete"}:
@@ -234,8 +245,8 @@ def test_a_foreign_object_answers_like_a_missing_one(
         assert address(name, None) == address(name, MISSING)
         return
     for permissions in {(), row.needs}:
-        if "model" in name and permissions:
-            continue  # models belong to nobody
+        if name.startswith(("model", "run")) and permissions:
+            continue  # models and their trainings belong to nobody
         client = client_of(f"somebody{len(permissions)}", *permissions, is_staff=False)
         foreign = ask(client, method, address(name, key_of(world, name)), row)
         missing = ask(client, method, address(name, MISSING), row)

@@ -58,13 +58,20 @@ class TrainingRunSerializer(ReadOnly):
     config = serializers.SerializerMethodField(help_text="Its configuration, without folders.")
     created_by = PersonField(allow_null=True)
     started_at, heartbeat_at, finished_at = Time(), Time(allow_null=True), Time(allow_null=True)
+    stop_asked_at = Time(allow_null=True)
+    order = serializers.DictField(read_only=True, help_text="What was asked for; empty for a run of the command.")
     url = Link("run-detail")
     points_url = Link("run-points")
+    start_url, stop_url, resume_url = Link("run-start"), Link("run-stop"), Link("run-resume")
+    estimate = serializers.DictField(
+        read_only=True, help_text="Photos, seconds, images per second, bytes of memory ...; empty until it is made."
+    )
 
     class Meta:
         model = TrainingRun
         fields = (
-            "id", "name", "state", "url", "points_url", "category", "config", "photos", "images_seen", "images_total",
+            "id", "name", "state", "stage", "url", "points_url", "start_url", "stop_url", "resume_url", "order",
+            "estimate", "stop_asked_at", "category", "config", "photos", "images_seen", "images_total",
             "progress", "latest", "device", "error", "created_by", "started_at", "heartbeat_at", "finished_at",
         )
 

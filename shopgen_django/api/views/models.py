@@ -16,9 +16,19 @@ from shopgen_django.api.base import ApiViewSet
 from shopgen_django.api.filters import ModelFilter, RunFilter, StrictFilterBackend
 from shopgen_django.api.pagination import KeysetPagination
 from shopgen_django.api.serializers.models import MetricPointSerializer, ModelSerializer, TrainingRunSerializer
-from shopgen_django.exceptions import InvalidState
+from shopgen_django.api.serializers.trainings import TrainingCreateSerializer, TrainingResumeSerializer
+from shopgen_django.exceptions import InvalidParameters, InvalidState
 from shopgen_django.models import MetricPoint, ModelVersion, TrainingRun
 from shopgen_django.services.models import activate_version
+from shopgen_django.services.trainings import (
+    OPTIONS,
+    Order,
+    discard_training,
+    plan_training,
+    resume_training,
+    start_training,
+    stop_training,
+)
 
 
 class ModelViewSet(ApiViewSet):
@@ -65,9 +75,12 @@ class PointPagination(KeysetPagination):
 
 
 class TrainingRunViewSet(ApiViewSet):
-    """Training runs, to be read: they are started on the machine that trains."""
+    """Training runs: asked for, started, stopped and resumed here; ``shopgen_worker`` runs them."""
 
-    verbs = dict.fromkeys(("list", "retrieve", "points"), ("view_trainingrun",))
+    verbs = {
+        **dict.fromkeys(("list", "retrieve", "points"), ("view_trainingrun", "start_trainingrun")),
+        **dict.fromkeys(("create", "start", "stop", "resume", "destroy"), ("start_trainingrun",)),
+    }
     serializer_class = TrainingRunSerializer
     filter_backends = (StrictFilterBackend,)
     filterset_class = RunFilter
@@ -92,6 +105,41 @@ class TrainingRunViewSet(ApiViewSet):
     def retrieve(self, request: Request, pk: UUID) -> HttpResponseBase:
         return self.conditional(self.get_serializer(self.get_object()).data)
 
+    def create(self, request: Request) -> Response:
+        given = self._given(TrainingCreateSerializer)
+        order = Order(
+            name=given["name"], catalogue=given["catalogue"], options=given.get("options", {}),
+            products=tuple(given.get("products", ())), activate=given["activate"],
+        )
+        try:
+            run = plan_training(order=order, user=request.user, start=given["start"], key=given.get("id"))
+        except InvalidParameters as error:
+            raise InvalidParameters(error.message, fields=_placed(error.fields)) from error
+        return self._accepted(run)
+
+    def start(self, request: Request, pk: UUID) -> Response:
+        return self._accepted(start_training(run=self.get_object(), user=request.user))
+
+    def stop(self, request: Request, pk: UUID) -> Response:
+        return self._accepted(stop_training(run=self.get_object(), user=request.user))
+
+    def resume(self, request: Request, pk: UUID) -> Response:
+        given = self._given(TrainingResumeSerializer)
+        return self._accepted(resume_training(run=self.get_object(), user=request.user, **given))
+
+    def destroy(self, request: Request, pk: UUID) -> Response:
+        discard_training(run=self.get_object(), user=request.user)
+        return Response(status=204)
+
+    def _given(self, kind: Any) -> dict[str, Any]:
+        body = kind(data=self.request.data)
+        body.is_valid(raise_exception=True)
+        return dict(body.validated_data)
+
+    def _accepted(self, run: TrainingRun) -> Response:
+        shown = self.get_serializer(run).data
+        return Response(shown, status=202, headers={"Location": shown["url"]})
+
     def points(self, request: Request, pk: UUID) -> Response:
         run = self.get_object()
         rows = MetricPoint.objects.filter(run=run)
@@ -102,3 +150,8 @@ class TrainingRunViewSet(ApiViewSet):
             rows = rows.filter(images_seen__gt=int(after))
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(MetricPointSerializer(page, many=True).data)
+
+
+def _placed(fields: dict[str, list[object]]) -> dict[str, list[object]]:
+    """Messages under the names that the body has."""
+    return {f"options.{name}" if name in OPTIONS else name: texts for name, texts in fields.items()}
