@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WORK_SIDE", "Found", "find", "iou", "plausibility", "ramp"]
+__all__ = ["WORK_SIDE", "Found", "colour_belief", "find", "iou", "plausibility", "ramp"]
 
 WORK_SIDE = 128
 """Longest side, in pixels, at which the outline is searched."""
@@ -121,8 +121,13 @@ def _colour_evidence(colours: _Colours, belief: FloatArray) -> FloatArray:
     return np.asarray(colours.weights @ odds, np.float32)
 
 
-def _belief_seeds(colours: _Colours) -> ByteArray:
-    """GrabCut seeds from how the colours are spread over the frame."""
+def colour_belief(rgb: ByteArray) -> FloatArray:
+    """Where the product is judging by how the colours are spread over the frame, blurred: float32 0..1, at most
+    64 pixels a side, same framing as ``rgb`` (h, w, 3; any size from 8 pixels). Takes milliseconds. Deterministic."""
+    return _spread_belief(_colour_groups(_shrunk(rgb, WORK_SIDE)))
+
+
+def _spread_belief(colours: _Colours) -> FloatArray:
     import cv2
 
     height, width = colours.shape
@@ -132,8 +137,15 @@ def _belief_seeds(colours: _Colours) -> ByteArray:
     for _ in range(3):
         logit = (place + _colour_evidence(colours, belief)).reshape(height, width)
         belief = 1 / (1 + np.exp(-cv2.GaussianBlur(logit, (0, 0), 1.5).ravel()))
+    return np.asarray(belief.reshape(height, width), np.float32)
+
+
+def _belief_seeds(colours: _Colours) -> ByteArray:
+    """GrabCut seeds from how the colours are spread over the frame."""
+    import cv2
+
     high, wide = colours.full_shape
-    large = cv2.resize(belief.reshape(height, width).astype(np.float32), (wide, high))
+    large = cv2.resize(_spread_belief(colours), (wide, high))
     seeds = np.where(large > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
     seeds[_frame(high, wide, 0.02) & (large < 0.5)] = cv2.GC_BGD
     seeds[large > _SURE_PRODUCT] = cv2.GC_FGD
