@@ -27,6 +27,7 @@ from .display import badge, measurement_rows, operation_label, parameter_rows, t
 from .filters import CatalogueFilter, CategoryFilter, OperationFilter, by_uuid
 from .image_form import ProductImageForm
 from .lineage import lineage_of
+from .previewing import preview_view
 from .products import ProductPages, attach_actions
 from .queueing import queue_images
 from .search import bounded_search
@@ -213,6 +214,7 @@ class ProductImageAdmin(ProductPages, ShopgenAdmin):
             ("shop-picture/<str:alias>/", self.shop_picture_view, "shop_picture"),
             ("do/<slug:verb>/", self.bulk_view, "productimage_bulk"),
             ("run/", self.run_view, "productimage_run"),
+            ("preview/", preview_view, "preview"),
             ("upload/", self.upload_view, "upload"),
             ("products/", self.products_view, "products"),
             ("products/run/", self.products_run_view, "products_run"),

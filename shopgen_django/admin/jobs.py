@@ -21,6 +21,7 @@ from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import ACTIVE_JOB_STATES, Job, JobInput, JobState
 from shopgen_django.services.jobs import cancel_job, retry_job
 
+from . import previewing
 from .base import ReadOnlyAdmin
 from .batches import batch_summary, outputs_of
 from .bulk import chosen_keys
@@ -185,6 +186,8 @@ class JobAdmin(ReadOnlyAdmin):
             ("queue/", self.queue_view, "job_queue"),
             ("batch/<uuid:batch>/", self.batch_view, "job_batch"),
             ("<uuid:pk>/<slug:verb>-it/", self.verb_view, "job_verb"),
+            ("<uuid:pk>/preview/", previewing.state_view, "job_preview"),
+            ("<uuid:pk>/preview/picture/", previewing.picture_view, "job_preview_picture"),
         ]
 
     def live_view(self, request: HttpRequest) -> JsonResponse:

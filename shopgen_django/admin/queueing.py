@@ -18,12 +18,13 @@ from django.utils.translation import ngettext
 
 from shopgen_django.exceptions import IdempotencyConflict, InvalidParameters, ShopgenError
 from shopgen_django.operations.base import Operation
+from shopgen_django.operations.marks import MarksField
 from shopgen_django.operations.recipe import recipe_choices
 from shopgen_django.services.batch import BatchItem, plan_batch, submit_batch
 
 from .base import ShopgenAdmin
 from .bulk import chosen_keys
-from .display import duration
+from .display import duration, picture_url
 from .recipe_steps import shown_steps
 from .subjects import Pictures, Subject, Wanted
 
@@ -105,10 +106,26 @@ def queue_page(
     page = model_admin.page_context(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
         recipes=[(NAMED + name, label) for name, label in recipes], chosen=chosen, recipe=recipe,
-        recipe_steps=shown_steps(recipe),
+        recipe_steps=shown_steps(recipe), **_marking(form, subject), **_previewing(operation, subject),
         address=address, next=came_from or model_admin.next_url(request), **context,
     )
     return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
+
+
+def _marking(form: forms.Form, subject: Subject) -> dict[str, Any]:
+    """The picture that marks are painted on, when the form has fields for such and there is just one."""
+    if not any(isinstance(field, MarksField) for field in form.fields.values()):
+        return {}
+    if len(subject.pictures) != 1:
+        return {"marks_many": True}
+    return {"marked_url": picture_url(subject.pictures[0], "large")}
+
+
+def _previewing(operation: Operation, subject: Subject) -> dict[str, Any]:
+    """The picture that a preview is made of: the first of those chosen."""
+    if not subject.pictures or operation.max_inputs == 0 or operation.takes_in:
+        return {}
+    return {"preview_of": picture_url(subject.pictures[0], "large")}
 
 
 def _chosen(wanted: str, operations: Sequence[Operation], recipes: Sequence[tuple[str, str]]) -> tuple[Operation, str]:

@@ -17,9 +17,10 @@ from shopgen_django.storage import attempt_prefix, incoming_job, private_storage
 
 logger = logging.getLogger(__name__)
 
-FOLDERS = ("results", "sources", "incoming")
+FOLDERS = ("results", "sources", "incoming", "previews")
 OUR_NAME = re.compile(
     r"incoming/[0-9a-f]{2}/\.?[0-9a-f-]{36}-[0-9a-f]{64}\.[^/]+|"
+    r"previews/\.?[0-9a-f]{32}\.[^/]+|"
     r"sources/[0-9a-f]{2}/\.?[0-9a-f]{64}-[0-9a-f]{8}\.[^/]+|results/[^/]+/\d+/\.?\d{3,}-[0-9a-f]{64}\.[^/]+"
 )
 """What our own files are called. A shop may lend us a storage that it uses itself: other files are none of ours."""

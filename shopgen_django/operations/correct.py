@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import PermanentError
 
 from .base import Estimate, InputImage, Operation, OperationContext, Output
+from .marks import CornersField
 from .parameters import Parameters
 from .registry import register
 from .results import FormatField, result_format
@@ -25,23 +25,6 @@ if TYPE_CHECKING:
 MOST_CHANGE = 12.0
 """Mean CIEDE2000 on the product beyond which a person should compare: it is another colour then."""
 MOST_PHOTOS = 50
-
-
-class CornersField(forms.JSONField):
-    """``[[x, y], [x, y], [x, y], [x, y]]`` as shares of the picture, or ``None``."""
-
-    def clean(self, value: Any) -> list[list[float]] | None:
-        corners = super().clean(value)
-        if corners in (None, "", []):
-            return None
-        right = isinstance(corners, list) and len(corners) == 4 and all(
-            isinstance(corner, list) and len(corner) == 2
-            and all(isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v <= 1 for v in corner)
-            for corner in corners
-        )
-        if not right:
-            raise ValidationError(_("Corners are four points [x, y] with values of 0 to 1."))
-        return [[float(x), float(y)] for x, y in corners]
 
 
 class CorrectParameters(Parameters):

@@ -49,7 +49,7 @@ class CutParameters(Parameters):
         ),
     )
     strokes = StrokesField(
-        label=gettext_lazy("Brush strokes"), required=False,
+        label=gettext_lazy("Brush strokes"), required=False, words=(gettext_lazy("product"), gettext_lazy("ground")),
         help_text=gettext_lazy(
             'A list of {"keep": true or false, "radius": share of the side, "points": [[x, y], …]}: painted over what '
             "is product and what is not. A click is a stroke of one point."

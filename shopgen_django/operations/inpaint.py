@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 class InpaintParameters(PromptParameters):
     strokes = StrokesField(
         label=gettext_lazy("What to paint anew"), required=False,
+        words=(gettext_lazy("made anew"), gettext_lazy("stays as it is")),
         help_text=gettext_lazy(
             'A list of {"keep": true or false, "radius": share of the side, "points": [[x, y], …]}: true marks what is '
             "made anew, false takes some of it back. Empty: the second picture is the mask, white is made anew."

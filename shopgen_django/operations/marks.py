@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,8 +22,23 @@ MAX_POINTS = 20_000
 DEFAULT_RADIUS = 0.01
 
 
-class BoxField(forms.JSONField):
+class MarksField(forms.JSONField):
+    """A field that the admin shows as an editor over the picture; ``marks`` is what is made with it."""
+
+    marks = ""
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        return {**super().widget_attrs(widget), "data-sg-marks": self.marks, "rows": 2, "class": "vLargeTextField"}
+
+    def prepare_value(self, value: Any) -> Any:
+        """Nothing marked is shown as an empty field, not as the word null."""
+        return "" if value in (None, "", []) else super().prepare_value(value)
+
+
+class BoxField(MarksField):
     """``[left, top, right, bottom]``, each 0..1, or ``None`` for the whole picture."""
+
+    marks = "box"
 
     def clean(self, value: Any) -> list[float] | None:
         box = super().clean(value)
@@ -36,12 +52,42 @@ class BoxField(forms.JSONField):
         return [left, top, right, bottom]
 
 
-class StrokesField(forms.JSONField):
+class CornersField(MarksField):
+    """``[[x, y], [x, y], [x, y], [x, y]]`` as shares of the picture (top left, top right, bottom right, bottom left),
+    or ``None``."""
+
+    marks = "corners"
+
+    def clean(self, value: Any) -> list[list[float]] | None:
+        corners = super().clean(value)
+        if corners in (None, "", []):
+            return None
+        right = isinstance(corners, list) and len(corners) == 4 and all(
+            isinstance(corner, list) and len(corner) == 2 and all(_share(v) for v in corner) for corner in corners
+        )
+        if not right:
+            raise ValidationError(_("Corners are four points [x, y] with values of 0 to 1."))
+        return [[float(x), float(y)] for x, y in corners]
+
+
+class StrokesField(MarksField):
     """``[{"keep": bool, "radius": 0..1, "points": [[x, y], ...]}, ...]`` or ``None``; a click is one point.
 
     ``keep`` says what the brush means: product or ground where something is cut out, damage or sound where something
-    is repaired. ``radius`` is a share of each side. Later strokes lie over earlier ones.
+    is repaired. ``radius`` is a share of each side. Later strokes lie over earlier ones. ``words`` are what people call
+    the two brushes, that of ``keep`` first.
     """
+
+    marks = "strokes"
+
+    def __init__(
+        self, *, words: tuple[Any, Any] = (gettext_lazy("keep"), gettext_lazy("leave out")), **kwargs: Any
+    ) -> None:
+        self.words = words
+        super().__init__(**kwargs)
+
+    def widget_attrs(self, widget: forms.Widget) -> dict[str, Any]:
+        return {**super().widget_attrs(widget), "data-sg-keep": self.words[0], "data-sg-drop": self.words[1]}
 
     def clean(self, value: Any) -> list[dict[str, Any]] | None:
         strokes = super().clean(value)

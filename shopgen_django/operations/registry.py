@@ -17,7 +17,7 @@ _OPERATIONS: dict[str, Operation] = {}
 
 BUILT_IN = (
     "generate", "fit", "cut_out", "background", "repair", "denoise", "enlarge", "correct", "create", "restyle",
-    "inpaint", "scene", "recipe", "intake",
+    "inpaint", "scene", "recipe", "preview", "intake",
 )  # fmt: skip
 
 

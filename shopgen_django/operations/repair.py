@@ -52,6 +52,7 @@ class RepairParameters(Parameters):
     )
     strokes = StrokesField(
         label=gettext_lazy("Brush strokes"), required=False,
+        words=(gettext_lazy("damage"), gettext_lazy("no damage")),
         help_text=gettext_lazy(
             'A list of {"keep": true or false, "radius": share of the side, "points": [[x, y], …]}: true paints '
             "damage, false takes it off the mask. A second picture may be the mask: white is damage."

@@ -25,6 +25,7 @@ from shopgen_django.models import (
 )
 
 from .images import remove_row
+from .previews import forget_previews
 
 BATCH = 500
 
@@ -55,7 +56,7 @@ def apply_retention(*, dry_run: bool = False) -> Removed:
             jobs=jobs.count(), images=images.count(), metric_points=points.count(), messages=messages.count(), files=0
         )
     return Removed(
-        jobs=_delete(jobs), images=sum(_delete_image(image) for image in _one_by_one(images)),
+        jobs=_delete(jobs) + forget_previews(), images=sum(_delete_image(image) for image in _one_by_one(images)),
         metric_points=_delete(points), messages=_delete(messages), files=sweep_files(),
     )
 
