@@ -41,7 +41,8 @@ def defaults(operation: str) -> dict[str, Any]:
 
     form: Any = get_operation(operation).Parameters()
     values = {name: field.initial for name, field in form.fields.items()}
-    return {name: "on" if value is True else value for name, value in values.items() if value is not None and value is not False}
+    shown = {name: value for name, value in values.items() if value is not None and value is not False}
+    return {name: "on" if value is True else value for name, value in shown.items()}
 
 
 def test_asked_for_made_shown_and_forgotten(desk: Client, boss: Any) -> None:
