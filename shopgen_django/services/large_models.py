@@ -18,7 +18,7 @@ from shopgen_django.engines.diffusers.manifest import Manifest, read_manifest, v
 from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_NO_NAMES = frozenset({"auto", "classical"})
+_NO_NAMES = frozenset({"auto", "classical", "shipped"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +44,10 @@ def add_model(path: Path, *, name: str, licence: str, commercial: bool, source: 
     folder = path.resolve()
     if not _NAME.fullmatch(name) or name in _NO_NAMES:
         raise InvalidParameters(
-            _("A network's name has small letters, digits, dots and hyphens, at most 64; not “auto” or “classical”.")
+            _(
+                "A network's name has small letters, digits, dots and hyphens, at most 64; "
+                "not “auto”, “classical” or “shipped”."
+            )
         )
     if not licence or not source:
         raise InvalidParameters(

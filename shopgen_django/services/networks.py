@@ -29,7 +29,7 @@ from shopgen_django.ml.files import sha256_file
 NETWORK, CARD = "model.onnx", "model.json"
 FETCH_SECONDS = 300
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_NO_NAMES = frozenset({"auto", "classical"})
+_NO_NAMES = frozenset({"auto", "classical", "shipped"})
 """Words that the engine's option MODEL uses for something else."""
 _PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
@@ -141,7 +141,10 @@ def add_file(
         )
     if not _NAME.fullmatch(name) or name in _NO_NAMES:
         raise InvalidParameters(
-            _("A network's name has small letters, digits, dots and hyphens, at most 64; not “auto” or “classical”.")
+            _(
+                "A network's name has small letters, digits, dots and hyphens, at most 64; "
+                "not “auto”, “classical” or “shipped”."
+            )
         )
     if not licence:
         raise InvalidParameters(_("Say under which licence the network comes (an SPDX identifier)."))
