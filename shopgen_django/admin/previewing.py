@@ -35,7 +35,8 @@ def preview_view(request: HttpRequest) -> HttpResponse:
         chosen = [images[key] for key in chosen_keys(request.POST.getlist("pk")) if key in images]
         if not chosen:
             raise InvalidParameters(_("No picture is selected."))
-        number = operation.max_inputs if operation.min_inputs > 1 else 1
+        joined = operation.min_inputs > 1 or (operation.together and "together" in request.POST)
+        number = operation.max_inputs if joined else 1
         job = submit_preview(operation=operation.name, params=params, inputs=chosen[:number], user=request.user)
     except ShopgenError as error:
         return JsonResponse({"problems": _problems(error)}, status=400)

@@ -97,16 +97,20 @@ def queue_page(
     if recipe:
         # The name is chosen in the list, and its steps are edited on a page of their own.
         form.fields.clear()
-    plan, params = _plan(operation, form, subject, filled_in, {"recipe": recipe} if recipe else {})
+    together = filled_in and "together" in posted and subject.may_join(operation)
+    plan, params = _plan(
+        operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, together=together
+    )
     plan.token = _token(posted.get("token"))
     if filled_in and "queue" in posted and (recipe or form.is_valid()) and not plan.problems:
-        answer = _queue(request, operation, params, subject, plan)
+        answer = _queue(request, operation, params, subject, plan, together=together)
         if answer is not None:
             return answer
     page = model_admin.page_context(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
         recipes=[(NAMED + name, label) for name, label in recipes], chosen=chosen, recipe=recipe,
-        recipe_steps=shown_steps(recipe), **_marking(form, subject), **_previewing(operation, subject),
+        recipe_steps=shown_steps(recipe), together=together,
+        may_join=subject.may_join(operation), **_marking(form, subject), **_previewing(operation, subject),
         address=address, next=came_from or model_admin.next_url(request), **context,
     )
     return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
@@ -144,7 +148,7 @@ def _token(given: object) -> uuid.UUID:
 
 
 def _plan(
-    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any]
+    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any], *, together: bool = False
 ) -> tuple[Plan, dict[str, Any]]:
     """What it would do, with parameters ``fixed`` or from the form. Errors of those go into the form, others into the
     plan."""
@@ -159,7 +163,7 @@ def _plan(
         params = {name: value for name, value in operation.Parameters.defaults().items() if value is not None}
         if any(field.required and name not in params for name, field in form.fields.items()):
             return plan, {}
-    wants = subject.wants(operation)
+    wants = subject.wants(operation, together=together)
     plan.to_import, plan.problems = wants.to_import, list(wants.problems)
     labels = {wanted.key: wanted.label for wanted in wants.jobs}
     try:
@@ -200,16 +204,19 @@ def _into_form(form: forms.Form, error: InvalidParameters, filled_in: bool, plan
 
 
 def _queue(
-    request: HttpRequest, operation: Operation, params: dict[str, Any], subject: Subject, plan: Plan
+    request: HttpRequest, operation: Operation, params: dict[str, Any], subject: Subject, plan: Plan, *,
+    together: bool = False,
 ) -> HttpResponse | None:
     """All jobs or none; None with the reason in ``plan`` when something stood in the way."""
     user: Any = request.user
-    wants = subject.wants(operation)
+    wants = subject.wants(operation, together=together)
     # Looked at once more: what stood in nobody's way when the page was shown may do so by now.
     if wants.problems or not wants.jobs:
         plan.problems += wants.problems or [("", _("There is nothing to do."))]
         return None
-    asked = {"operation": operation.name, "params": params, "subject": subject.hidden()}
+    asked: dict[str, Any] = {"operation": operation.name, "params": params, "subject": subject.hidden()}
+    if together:
+        asked["together"] = True
     try:
         batch, jobs, _new = submit_batch(
             operation=operation.name, params=params, items=_items(wants.jobs), user=user,

@@ -57,8 +57,12 @@ class Subject(ABC):
         """Form fields that carry the subject from page to page."""
 
     @abstractmethod
-    def wants(self, operation: Operation) -> Wants:
-        """The jobs."""
+    def wants(self, operation: Operation, *, together: bool = False) -> Wants:
+        """The jobs; ``together``: the pictures (of a product) in one job, where the operation takes several."""
+
+    def may_join(self, operation: Operation) -> bool:
+        """Whether people may ask for several pictures in one job."""
+        return bool(operation.together) and len(self.pictures) > 1
 
     @property
     @abstractmethod
@@ -85,7 +89,7 @@ class Nothing(Subject):
     def hidden(self) -> list[tuple[str, str]]:
         return []
 
-    def wants(self, operation: Operation) -> Wants:
+    def wants(self, operation: Operation, *, together: bool = False) -> Wants:
         return Wants(jobs=[Wanted(key="", label=str(operation.label))])
 
 
@@ -107,8 +111,8 @@ class Pictures(Subject):
         number = len(self.pictures)
         return ngettext("%(n)d picture", "%(n)d pictures", number) % {"n": number}
 
-    def wants(self, operation: Operation) -> Wants:
-        return jobs_of_pictures(operation, self.pictures)
+    def wants(self, operation: Operation, *, together: bool = False) -> Wants:
+        return jobs_of_pictures(operation, self.pictures, together=together)
 
 
 class Products(Subject):
@@ -140,7 +144,11 @@ class Products(Subject):
         number = len(self.products)
         return ngettext("%(n)d product", "%(n)d products", number) % {"n": number}
 
-    def wants(self, operation: Operation) -> Wants:
+    def may_join(self, operation: Operation) -> bool:
+        # Roles of pictures (photo and mask) mean nothing for the photos of products; a series does.
+        return bool(operation.together) and operation.max_inputs > 2
+
+    def wants(self, operation: Operation, *, together: bool = False) -> Wants:
         if operation.max_inputs == 0:
             return Wants(jobs=[
                 Wanted(key=product.pk, label=product.title, catalogue=self.alias, object_pk=product.pk)
@@ -154,7 +162,7 @@ class Products(Subject):
                 wants.jobs.append(Wanted(
                     key=product.pk, label=product.title, catalogue=self.alias, object_pk=product.pk, import_first=True,
                 ))  # fmt: skip
-            found = jobs_of_pictures(operation, own)
+            found = jobs_of_pictures(operation, own, together=together)
             wants.jobs += found.jobs
             wants.problems += found.problems
         return wants
@@ -169,8 +177,8 @@ class Products(Subject):
         return photos
 
 
-def jobs_of_pictures(operation: Operation, images: Sequence[ProductImage]) -> Wants:
-    """One job per picture, or one for all when the operation needs more than one."""
+def jobs_of_pictures(operation: Operation, images: Sequence[ProductImage], *, together: bool = False) -> Wants:
+    """One job per picture, or one for all when the operation needs more than one, or somebody wants it so."""
     wants = Wants()
     fit = []
     for image in images:
@@ -178,9 +186,11 @@ def jobs_of_pictures(operation: Operation, images: Sequence[ProductImage]) -> Wa
             wants.problems.append((str(image), _("A rejected picture can't be used. Send it to review first.")))
         else:
             fit.append(image)
-    if operation.min_inputs > 1:
+    if operation.min_inputs > 1 or (together and operation.together):
         if fit:
-            wants.jobs.append(Wanted(key="all", label=str(operation.label), inputs=tuple(fit)))
+            first = fit[0]
+            label = str(operation.label) if operation.min_inputs > 1 else str(first)
+            wants.jobs.append(Wanted(key=f"all:{first.pk}", label=label, inputs=tuple(fit)))
         return wants
     wants.jobs += [Wanted(key=str(image.pk), label=str(image), inputs=(image,)) for image in fit]
     return wants

@@ -10,8 +10,11 @@ from PIL import Image
 
 __all__ = ["Mode", "Placement", "edge_colour", "fit", "place", "resample"]
 
-Mode = Literal["crop", "pad", "resize"]
+Mode = Literal["crop", "pad", "resize", "frame"]
 Colour = tuple[int, int, int]
+Box = tuple[float, float, float, float]
+
+WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 
 _MAX_SIDE = 16_384
 
@@ -45,24 +48,28 @@ def fit(
     margin: float = 0.0,
     max_upscale: float = 2.0,
     focus: tuple[float, float] = (0.5, 0.5),
+    subject: Box = WHOLE,
 ) -> Image.Image:
     """Bring ``image`` to ``width`` x ``height`` pixels without distorting it.
 
     * ``crop`` fills the whole area and cuts off what stands out; ``focus`` (x, y in 0..1) is the point that is kept.
     * ``pad`` shows the whole picture and fills the rest with ``background``.
     * ``resize`` makes the picture as large as fits in ``width`` x ``height``; the result may be smaller on one side.
+    * ``frame`` brings ``subject`` (left, top, right, bottom in 0..1) into the middle, as large as ``margin`` allows,
+      with what is around it in the picture; what lies beyond the picture is filled with ``background``.
 
     ``background`` is an sRGB colour, ``"auto"`` for the colour that most of the picture's edge has (see
     :func:`edge_colour`), or None to keep the padding and the picture's own transparency clear. ``margin`` (0..0.45) is
-    the share of each side left free by ``pad``; the others ignore it. ``max_upscale`` (at least 1) is how far a picture
-    may be enlarged: ``pad`` then leaves a wider margin, ``resize`` a smaller result, and ``crop`` centres the
-    enlarged cut-out on the background, so that ``crop`` and ``pad`` always have the exact size.
+    the share of each side left free by ``pad`` and ``frame``; the others ignore it. ``max_upscale`` (at least 1) is how
+    far a picture may be enlarged: ``pad`` and ``frame`` then leave a wider margin, ``resize`` a smaller result, and
+    ``crop`` centres the enlarged cut-out on the background, so that all but ``resize`` always have the exact size.
 
     Returns RGB, or RGBA when ``background`` is None and something is clear, or when ``mode`` is ``resize`` and the
     picture has transparency. Raises ``ValueError`` for values outside these ranges and sizes outside 1..16384.
     """
     place_of = place(
-        image.size, width=width, height=height, mode=mode, margin=margin, max_upscale=max_upscale, focus=focus
+        image.size, width=width, height=height, mode=mode, margin=margin, max_upscale=max_upscale, focus=focus,
+        subject=subject,
     )
     source = _plain_mode(image)
     picture = resample(source, place_of.size, box=place_of.box)
@@ -88,10 +95,13 @@ def place(
     margin: float = 0.0,
     max_upscale: float = 2.0,
     focus: tuple[float, float] = (0.5, 0.5),
+    subject: Box = WHOLE,
 ) -> Placement:
     """The geometry of :func:`fit` without pixels, for a source of ``size`` (width, height)."""
-    _check(width, height, mode, margin, max_upscale, focus)
+    _check(width, height, mode, margin, max_upscale, focus, subject)
     wide, high = size
+    if mode == "frame":
+        return _framed(size, (width, height), 1.0 - 2.0 * margin, max_upscale, subject)
     if mode == "crop":
         # The largest part of the source with the wanted shape, slid so that the focus lies in its middle if it can.
         cut_wide, cut_high = min(wide, high * width / height), min(high, wide * height / width)
@@ -109,6 +119,27 @@ def place(
     canvas = inner if mode == "resize" else (width, height)
     offset = ((canvas[0] - inner[0]) // 2, (canvas[1] - inner[1]) // 2)
     return Placement(box=box, size=inner, offset=offset, canvas=canvas)
+
+
+def _framed(
+    size: tuple[int, int], canvas: tuple[int, int], room: float, max_upscale: float, subject: Box
+) -> Placement:
+    """The part of the source around ``subject`` that fills the canvas, as far as the source has it."""
+    left, top, right, bottom = (share * size[axis % 2] for axis, share in enumerate(subject))
+    scale = min(canvas[0] * room / (right - left), canvas[1] * room / (bottom - top), max_upscale)
+    box: list[float] = []
+    inner: list[int] = []
+    offset: list[int] = []
+    for axis, middle in enumerate(((left + right) / 2, (top + bottom) / 2)):
+        begin = middle - canvas[axis] / scale / 2
+        low, high = max(0.0, begin), min(float(size[axis]), begin + canvas[axis] / scale)
+        first = round((low - begin) * scale)
+        box += [low, high]
+        inner.append(max(1, min(round((high - low) * scale), canvas[axis] - first)))
+        offset.append(first)
+    return Placement(
+        box=(box[0], box[2], box[1], box[3]), size=(inner[0], inner[1]), offset=(offset[0], offset[1]), canvas=canvas
+    )
 
 
 def resample(
@@ -167,9 +198,13 @@ def _checked(colour: Colour) -> Colour:
     return colour
 
 
-def _check(width: int, height: int, mode: Mode, margin: float, max_upscale: float, focus: tuple[float, float]) -> None:
-    if mode not in ("crop", "pad", "resize"):
-        raise ValueError(f"The mode is crop, pad or resize, not {mode!r}.")
+def _check(
+    width: int, height: int, mode: Mode, margin: float, max_upscale: float, focus: tuple[float, float], subject: Box
+) -> None:
+    if mode not in ("crop", "pad", "resize", "frame"):
+        raise ValueError(f"The mode is crop, pad, resize or frame, not {mode!r}.")
+    if not (0.0 <= subject[0] < subject[2] <= 1.0 and 0.0 <= subject[1] < subject[3] <= 1.0):
+        raise ValueError(f"The subject is a box with sides of 0 to 1, not {subject!r}.")
     if not (1 <= width <= _MAX_SIDE and 1 <= height <= _MAX_SIDE):
         raise ValueError(f"A picture is 1 to {_MAX_SIDE} pixels wide and high, not {width} x {height}.")
     if not 0.0 <= margin <= 0.45:

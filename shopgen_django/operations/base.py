@@ -131,6 +131,9 @@ class Operation(ABC):
 
     min_inputs: ClassVar[int] = 0
     max_inputs: ClassVar[int] = 0
+    together: ClassVar[Text] = ""
+    """What several pictures in one job mean, where an operation takes one as well as several; "" where people can't
+    choose it on the page that queues work."""
     accelerated: ClassVar[bool] = False
     """Whether a GPU speeds it up; then SHOPGEN["ACCELERATED_QUEUE"] says where it runs."""
     engines: ClassVar[tuple[str, ...]] = ()

@@ -78,6 +78,7 @@ class Correct(Operation):
     Parameters = CorrectParameters
     min_inputs = 1
     max_inputs = MOST_PHOTOS
+    together = gettext_lazy("They are a series: all get one look")
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         return Estimate(seconds=1.0 * max(1, inputs), outputs=max(1, inputs))

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _SURE_CUT_OUT = 0.5
+USUAL_MARGIN = 0.075
+"""Leaves a product 85 percent of the side, as marketplaces ask for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,18 +32,24 @@ class ChannelSize:
     width: int
     height: int
     label: Text
+    margin: float = USUAL_MARGIN
+    """Share of each side that the channel likes to see free around a product."""
 
 
 CHANNEL_SIZES: Mapping[str, ChannelSize] = {
     "square_1000": ChannelSize(width=1000, height=1000, label=gettext_lazy("Marketplace, square (1000 × 1000)")),
     "square_2000": ChannelSize(width=2000, height=2000, label=gettext_lazy("Marketplace with zoom (2000 × 2000)")),
-    "shop_zoom_2048": ChannelSize(width=2048, height=2048, label=gettext_lazy("Shop page with zoom (2048 × 2048)")),
+    "shop_zoom_2048": ChannelSize(
+        width=2048, height=2048, label=gettext_lazy("Shop page with zoom (2048 × 2048)"), margin=0.05
+    ),
     "portrait_1080x1350": ChannelSize(width=1080, height=1350, label=gettext_lazy("Social feed, 4:5 (1080 × 1350)")),
-    "story_1080x1920": ChannelSize(width=1080, height=1920, label=gettext_lazy("Story, 9:16 (1080 × 1920)")),
+    "story_1080x1920": ChannelSize(
+        width=1080, height=1920, label=gettext_lazy("Story, 9:16 (1080 × 1920)"), margin=0.12
+    ),
     "landscape_1200x628": ChannelSize(
         width=1200, height=628, label=gettext_lazy("Link preview and landscape advertisement (1200 × 628)")
     ),
-    "thumbnail_400": ChannelSize(width=400, height=400, label=gettext_lazy("Thumbnail (400 × 400)")),
+    "thumbnail_400": ChannelSize(width=400, height=400, label=gettext_lazy("Thumbnail (400 × 400)"), margin=0.04),
 }
 CUSTOM = "custom"
 
@@ -72,6 +80,7 @@ class FitParameters(Parameters):
             ("pad", gettext_lazy("Show all of the picture and fill the rest")),
             ("crop", gettext_lazy("Fill the size and cut off what stands out")),
             ("resize", gettext_lazy("As large as fits, without filling")),
+            ("frame", gettext_lazy("Around the product, with the margin that the channel likes")),
         ],
         initial="pad",
     )
@@ -88,7 +97,10 @@ class FitParameters(Parameters):
     colour = ColourField(label=gettext_lazy("Colour"), initial="#ffffff")
     margin = forms.FloatField(
         label=gettext_lazy("Margin"), min_value=0, max_value=0.45, initial=0.0,
-        help_text=gettext_lazy("Share of each side that stays free when filling: 0.05 is 5 percent."),
+        help_text=gettext_lazy(
+            "Share of each side that stays free when filling: 0.05 is 5 percent. Around the product, 0 is the "
+            "channel’s own."
+        ),
     )
     focus = forms.ChoiceField(
         label=gettext_lazy("Keep when cutting"),
@@ -148,20 +160,25 @@ class Fit(Operation):
         return Estimate(seconds=0.5 * outputs, outputs=outputs)
 
     def run(self, context: OperationContext) -> Iterator[Output]:
-        from shopgen_django.imaging.geometry import fit
+        from shopgen_django.imaging.geometry import WHOLE, fit
 
         params = context.params
         (source,) = context.inputs
         picture = source.open()
         sizes = [_pixels(name, params) for name in params["sizes"]]
-        focus = _focus(context, picture) if params["mode"] == "crop" else (0.5, 0.5)
-        for number, (width, height) in enumerate(sizes, start=1):
+        mode, subject, doubt = params["mode"], None, ""
+        focus = _focus(context, picture) if mode == "crop" else (0.5, 0.5)
+        if mode == "frame":
+            subject, doubt = _subject(context, picture)
+            mode = "frame" if subject else "pad"
+        for number, (name, (width, height)) in enumerate(zip(params["sizes"], sizes, strict=True), start=1):
             context.check()
             fitted = fit(
-                picture, width=width, height=height, mode=params["mode"], background=_background(params),
-                margin=float(params["margin"]), max_upscale=float(params["max_upscale"]), focus=focus,
+                picture, width=width, height=height, mode=mode, background=_background(params),
+                margin=_margin(name, params), max_upscale=float(params["max_upscale"]), focus=focus,
+                subject=subject or WHOLE,
             )
-            yield _output(fitted, source, params)
+            yield _output(fitted, source, params, held_back=doubt)
             context.report(number / len(sizes), "fit")
 
 
@@ -184,24 +201,52 @@ def _background(params: Mapping[str, Any]) -> tuple[int, int, int] | Literal["au
     return red, green, blue
 
 
+def _margin(name: str, params: Mapping[str, Any]) -> float:
+    """As asked for; around the product, 0 stands for what the channel likes."""
+    margin = float(params["margin"])
+    if params["mode"] != "frame" or margin:
+        return margin
+    size = CHANNEL_SIZES.get(name)
+    return USUAL_MARGIN if size is None else size.margin
+
+
+def _product_box(context: OperationContext, picture: Image.Image) -> tuple[int, int, int, int] | None:
+    """The box around the product in pixels; ``None`` when it wasn't found for sure."""
+    import numpy as np
+
+    if min(picture.size) < 8:
+        return None
+    found = cut(context, picture)
+    rows, columns = np.nonzero(found.alpha > 127)
+    if found.confidence < _SURE_CUT_OUT or not len(rows):
+        return None
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def _subject(context: OperationContext, picture: Image.Image) -> tuple[tuple[float, float, float, float] | None, str]:
+    """The product's box as shares of the picture, or ``None`` and why the result should be looked at."""
+    box = _product_box(context, picture)
+    if box is None:
+        return None, _("The product was not found for sure, so the picture is shown whole. Look whether that will do.")
+    left, top, right, bottom = box
+    return (left / picture.width, top / picture.height, right / picture.width, bottom / picture.height), ""
+
+
 def _focus(context: OperationContext, picture: Image.Image) -> tuple[float, float]:
     """The point that a crop keeps, as shares of width and height."""
     params = context.params
     if params["focus"] == "point":
         return float(params["focus_x"]), float(params["focus_y"])
-    if params["focus"] == "product" and min(picture.size) >= 8:
-        import numpy as np
-
-        found = cut(context, picture)
-        if found.confidence >= _SURE_CUT_OUT:
-            rows, columns = np.nonzero(found.alpha > 127)
-            # The middle of the product's box, not its centre of mass: a crop must hold both sleeves.
-            middle_x, middle_y = (columns.min() + columns.max() + 1) / 2, (rows.min() + rows.max() + 1) / 2
-            return float(middle_x / picture.width), float(middle_y / picture.height)
+    box = _product_box(context, picture) if params["focus"] == "product" else None
+    if box is not None:
+        # The middle of the product's box, not its centre of mass: a crop must hold both sleeves.
+        return (box[0] + box[2]) / 2 / picture.width, (box[1] + box[3]) / 2 / picture.height
     return 0.5, 0.5
 
 
-def _output(fitted: Image.Image, source: InputImage, params: Mapping[str, Any]) -> Output:
+def _output(
+    fitted: Image.Image, source: InputImage, params: Mapping[str, Any], *, held_back: str = ""
+) -> Output:
     kind = params["format"]
     if kind == "auto":
         kind = "PNG" if fitted.mode == "RGBA" else "JPEG"
@@ -209,7 +254,8 @@ def _output(fitted: Image.Image, source: InputImage, params: Mapping[str, Any]) 
         # Only "resize" leaves transparency here; a JPEG shows it on the background that was asked for.
         fitted = _flattened(fitted, params)
     return Output(
-        image=fitted, format=kind, alt_text=source.alt_text, category=source.category, parents=(source.id,)
+        image=fitted, format=kind, alt_text=source.alt_text, category=source.category, parents=(source.id,),
+        held_back=held_back,
     )
 
 

@@ -63,6 +63,7 @@ class Inpaint(WordsOperation):
     Parameters = InpaintParameters
     min_inputs = 1
     max_inputs = 2
+    together = gettext_lazy("The second picture is the mask of the first: white is made anew")
     digital_source = "compositeWithTrainedAlgorithmicMedia"
     task = "inpaint"
 

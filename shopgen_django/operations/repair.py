@@ -85,6 +85,7 @@ class RepairPicture(Operation):
     engines = (ENGINE,)
     min_inputs = 1
     max_inputs = 2
+    together = gettext_lazy("The second picture is the mask of the first: white is damage")
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         return Estimate(seconds=3.0, outputs=1)

@@ -156,7 +156,7 @@ def test_other_modes_are_taken(mode: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"mode": "stretch"}, "crop, pad or resize"),
+        ({"mode": "stretch"}, "crop, pad, resize or frame"),
         ({"width": 0}, "pixels wide and high"),
         ({"height": 20_000}, "pixels wide and high"),
         ({"margin": 0.5}, "margin"),

@@ -99,6 +99,40 @@ def test_a_clear_picture_becomes_a_jpeg_on_its_background() -> None:
     assert output.image.getpixel((50, 50)) == (0, 255, 0)
 
 
+def test_the_product_in_the_middle_with_the_channels_margin() -> None:
+    """Small in a corner of a wide photo: it comes out centred and as large as the channel likes, on its own ground."""
+    photo = product_photo(1200, 600, middle=0.8)
+    square, story = run(photo, sizes=["square_1000", "story_1080x1920"], mode="frame", max_upscale=4.0)
+    for made, margin in ((square, 0.075), (story, 0.12)):
+        red = np.asarray(made.image).astype(int)
+        rows, columns = np.nonzero(red[..., 0] - red[..., 1] > 60)
+        wide, high = made.image.size
+        free = [columns.min() / wide, 1 - columns.max() / wide, rows.min() / high, 1 - rows.max() / high]
+        assert min(free) == pytest.approx(margin, abs=0.025)
+        assert free[0] == pytest.approx(free[1], abs=0.03) and free[2] == pytest.approx(free[3], abs=0.03)
+        assert not made.held_back
+    (wider,) = run(photo, sizes=["square_1000"], mode="frame", margin=0.2, max_upscale=4.0)
+    red = np.asarray(wider.image).astype(int)
+    rows, _columns = np.nonzero(red[..., 0] - red[..., 1] > 60)
+    assert rows.min() / 1000 == pytest.approx(0.2, abs=0.015)
+
+
+def test_a_product_that_is_not_found_is_shown_whole_and_held_back() -> None:
+    noise = np.random.default_rng(2).integers(0, 256, (300, 300, 3), dtype=np.uint8)
+    (made,) = run(Image.fromarray(noise), sizes=["square_1000"], mode="frame")
+    assert "not found for sure" in made.held_back and made.image.size == (1000, 1000)
+
+
+def test_a_cut_out_is_framed_by_what_is_opaque() -> None:
+    clear = Image.new("RGBA", (400, 400), (0, 0, 0, 0))
+    clear.paste((190, 30, 40, 255), (10, 20, 110, 70))
+    (made,) = run(clear, sizes=["square_1000"], mode="frame", background="transparent", margin=0.1, max_upscale=4.0)
+    alpha = np.asarray(made.image.getchannel("A")) > 127
+    rows, columns = np.nonzero(alpha)
+    # 100 px wide may be enlarged four times: 400 of the 800 that the margin leaves.
+    assert (columns.min(), columns.max() + 1) == (300, 700) and (rows.min(), rows.max() + 1) == (400, 600)
+
+
 def test_parameters_that_contradict_each_other_name_the_field() -> None:
     parse = get_operation("fit").Parameters.parse
     with pytest.raises(InvalidParameters) as refusal:
