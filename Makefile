@@ -34,7 +34,7 @@ $(VENV)/base.stamp: constraints.txt
 
 $(VENV)/demo.stamp: $(VENV)/base.stamp pyproject.toml
 	@echo "Installing the pinned packages (torch is large; the first time takes some minutes)"
-	@$(PIP) $(PINS) --editable .
+	@$(PIP) $(PINS) --editable '.[onnx]'
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/demo.stamp

@@ -26,6 +26,7 @@ from example_project.processes import ChildEnded, Children, free_port
 PREPARE: list[tuple[str, Callable[[Demo], str]]] = [
     ("database", steps.migrate),
     ("load the shop", steps.load_shop),
+    ("cut-out network", steps.fetch_network),
     ("train", steps.train),
     ("contact sheet", steps.draw_sheet),
     ("web server", steps.start_web),
