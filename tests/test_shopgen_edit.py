@@ -196,6 +196,27 @@ def test_what_was_generated_stays_marked(tmp_path: Path) -> None:
     assert facts["digital_source_type"].endswith("/compositeCapture")
 
 
+def test_how_it_was_made_stands_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step tells of its making goes into the file, also when another step follows."""
+    from dataclasses import replace
+
+    from shopgen_django.operations.denoise import DenoisePicture
+
+    run = DenoisePicture.run
+
+    def telling(self: Any, context: Any) -> Any:
+        for output in run(self, context):
+            yield replace(output, facts={"weights": "abc123"})
+
+    monkeypatch.setattr(DenoisePicture, "run", telling)
+    photo().save(tmp_path / "photo.png")
+    recipe = tmp_path / "chain.json"
+    recipe.write_text(json.dumps({"steps": [{"operation": "denoise"}, {"operation": "fit"}]}))
+    edit(str(recipe), str(tmp_path / "photo.png"), output=str(tmp_path / "out"))
+    facts = read_provenance((tmp_path / "out" / "photo.jpg").read_bytes())
+    assert (facts["weights"], facts["operation"]) == ("abc123", "denoise+fit")
+
+
 def test_two_runs_do_not_write_into_one_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with folder_lock(tmp_path / "out"), pytest.raises(CommandError, match="Another run is writing"):

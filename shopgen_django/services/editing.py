@@ -81,19 +81,24 @@ def edit_picture(
     context = OperationContext(params={}, inputs=(source,), seed=int(sha256[:8], 16) & 0x7FFFFFFF, threads=threads)
     measurements: dict[str, float] = {}
     reasons: list[str] = []
-    pictures: list[tuple[Image.Image, str]] = []
+    pictures: list[tuple[Image.Image, str, dict[str, str]]] = []
+    facts: list[dict[str, str]] = []
     for made in run_chain(source, steps, context if check is None else replace(context, check=check)):
         gather(measurements, made.output.measurements)
+        # How a picture was made includes how that was made which it was made from.
+        facts.append({**(facts[made.of] if made.of is not None else {}), **made.output.facts})
         reason = str(made.output.held_back) or ask_gates(made.output.image, made.output.measurements)
         if reason and reason not in reasons:
             reasons.append(reason)
         if made.step == len(steps) - 1:
-            pictures.append((made.output.image, made.output.format))
+            pictures.append((made.output.image, made.output.format, facts[-1]))
     origin = _origin(content, steps)
     confidence = measurements.get(CONFIDENCE)
     return Edited(
-        results=tuple((f".{EXTENSIONS[kind]}", _encoded(image, kind, steps, origin)) for image, kind in pictures),
-        before=_small(original), after=tuple(_small(image) for image, _kind in pictures),
+        results=tuple(
+            (f".{EXTENSIONS[kind]}", _encoded(image, kind, steps, origin, own)) for image, kind, own in pictures
+        ),
+        before=_small(original), after=tuple(_small(image) for image, _kind, _own in pictures),
         seconds=time.monotonic() - began, uncertainty=None if confidence is None else 1.0 - confidence,
         reason=" ".join(reasons), measurements=measurements,
     )
@@ -106,12 +111,14 @@ def _origin(content: bytes, steps: Sequence[Step]) -> str:
     return origin_of(steps, read_provenance(content).get("digital_source_type", ""))
 
 
-def _encoded(picture: Image.Image, kind: str, steps: Sequence[Step], origin: str) -> bytes:
+def _encoded(
+    picture: Image.Image, kind: str, steps: Sequence[Step], origin: str, facts: Mapping[str, str]
+) -> bytes:
     from shopgen_django.imaging.provenance import encode
 
     return encode(
         picture, format=kind, digital_source_type=origin, software=f"shopgen-django {__version__}",
-        extra={"operation": "+".join(step.operation for step in steps)},
+        extra={**facts, "operation": "+".join(step.operation for step in steps)},
     )
 
 
