@@ -67,6 +67,13 @@ class TrainConfig(PrivacyOptions):
         help="folder of a cut-out network for --prepare white (train_gan takes the one that shopgen_model has added); "
         "without one the products are found by classical means",
     )
+    doubtful: str = option(
+        "leave-out",
+        group="data",
+        choices=("leave-out", "keep"),
+        help="photos whose cut-out for --prepare white is doubtful: leave them out and list them in dataset.json (unless "
+        "a category had none without them), or keep them",
+    )
     fit: str = option(
         "pad",
         group="data",

@@ -22,6 +22,7 @@ from . import files
 from .augment import held_out_count
 from .config import TrainConfig, base_side
 from .cutting import finder_of, network_digest
+from .doubtful import LOW_CONFIDENCE, Sieve
 from .errors import DatasetError
 from .pictures import WHITE, BadPicture, decode, frame_product, on_white, to_square
 from .seeding import derive
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY_BYTES = 1 << 30
 BAD_SHARE = 0.05
-LOW_CONFIDENCE = 0.5
 MIN_PICTURES = 4
 DECODE_AHEAD = 256
 CACHE_FILE = "pictures.npy"
@@ -145,13 +145,8 @@ def _open_archive(path: Path, config: TrainConfig) -> Source:
         base_side(side)
     except Exception:
         side = _default_size(config)
-    digest = files.sha256_file(path)
     return Source(
-        entries=entries,
-        hashes=(digest,),
-        skipped=(),
-        ignored=0,
-        categories=categories,
+        entries=entries, hashes=(files.sha256_file(path),), skipped=(), ignored=0, categories=categories,
         size=config.size or side,
         channels=config.channels or (channels if channels in (1, 3, 4) else 3),
         archive=path,
@@ -213,6 +208,7 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
     skipped = list(source.skipped)
     kept: list[int] = []
     confidences: dict[int, float] = {}
+    sieve = Sieve(leave_out=config.doubtful == "leave-out")
     temporary = folder / f".{CACHE_FILE}.{os.getpid()}.tmp"
     path = folder / CACHE_FILE
     try:
@@ -222,11 +218,14 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
                 if isinstance(result, BadPicture):
                     skipped.append((source.entries[index].name, str(result)))
                     continue
-                handle.write(result.tobytes())
+                confidences |= {} if confidence is None else {index: confidence}
+                if sieve.passes(index, source.entries[index].category, result, confidence):
+                    handle.write(result.tobytes())
+                    kept.append(index)
+            for index, picture in sieve.rest():
+                handle.write(picture.tobytes())
                 kept.append(index)
-                if confidence is not None:
-                    confidences[index] = confidence
-            _refuse_bad(len(kept), skipped, config)
+            _refuse_bad(len(kept), skipped, config, len(sieve.left_out))
             handle.seek(0)
             _write_header(handle, len(kept), source)
             handle.flush()
@@ -235,6 +234,7 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
     finally:
         temporary.unlink(missing_ok=True)
     manifest = _manifest(source, config, kept, skipped, confidences, digest)
+    manifest["left_out"] = sieve.listed(source.entries)
     # The manifest goes last: it vouches for the cache.
     files.write_json(folder / "dataset.json", manifest | {"cache_sha256": files.sha256_file(path)})
     made = cached_pictures(folder, digest)
@@ -249,12 +249,16 @@ def _write_header(handle: BinaryIO, count: int, source: Source) -> None:
     np.lib.format.write_array_header_1_0(handle, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
+def _preparation(config: TrainConfig) -> str:
+    return config.prepare if config.prepare != "white" else f"white, doubtful {config.doubtful}"
+
+
 def _digest(source: Source, config: TrainConfig) -> str:
     described = {
         "files": source.hashes,
         "names": [(entry.name, entry.category) for entry in source.entries],
         "skipped": source.skipped,
-        "how": [config.prepare, config.fit, source.size, source.channels],
+        "how": [_preparation(config), config.fit, source.size, source.channels],
     }
     if config.prepare == "white" and config.cutout:
         described["cutout"] = network_digest(config)
@@ -318,7 +322,7 @@ def _decode_one(
     return to_square(image, size=source.size, channels=source.channels, fit=config.fit), confidence
 
 
-def _refuse_bad(kept: int, skipped: list[tuple[str, str]], config: TrainConfig) -> None:
+def _refuse_bad(kept: int, skipped: list[tuple[str, str]], config: TrainConfig, left_out: int) -> None:
     share = len(skipped) / max(1, kept + len(skipped))
     if share > BAD_SHARE and not config.allow_bad_files:
         examples = "; ".join(f"{name}: {reason}" for name, reason in skipped[:3])
@@ -327,7 +331,8 @@ def _refuse_bad(kept: int, skipped: list[tuple[str, str]], config: TrainConfig) 
             f"passed over). For example {examples}. Mend or remove them, or add --allow-bad-files."
         )
     if kept < MIN_PICTURES:
-        raise DatasetError(f"Only {kept} usable pictures; at least {MIN_PICTURES} are needed.")
+        doubtful = f" {left_out} were left out because their cut-out is doubtful: --doubtful keep." if left_out else ""
+        raise DatasetError(f"Only {kept} usable pictures; at least {MIN_PICTURES} are needed.{doubtful}")
 
 
 def _manifest(
@@ -350,7 +355,7 @@ def _manifest(
         if index in confidences:
             item["confidence"] = round(float(confidences[index]), 4)
         listed.append(item)
-    low = sum(confidence < LOW_CONFIDENCE for confidence in confidences.values())
+    low = sum(confidences[index] < LOW_CONFIDENCE for index in kept if index in confidences)
     manifest: dict[str, Any] = {
         "version": 1,
         "digest": digest,

@@ -149,8 +149,10 @@ def opening_lines(info: object) -> list[str]:
     ]
     if data["skipped"]:
         lines.append(f"{len(data['skipped'])} files passed over; the reasons are in dataset.json")
+    if data.get("left_out"):
+        lines.append(f"{len(data['left_out'])} photos left out, their cut-outs are doubtful; see dataset.json")
     if data["low_confidence"]:
-        lines.append(f"{data['low_confidence']} cut-outs are doubtful; see dataset.json")
+        lines.append(f"{data['low_confidence']} doubtful cut-outs are used all the same; see dataset.json")
     if info.resumed_at:
         lines.append(f"going on after {info.resumed_at} pictures")
     return lines

@@ -203,7 +203,10 @@ def begin_run(
         "state": RunState.RUNNING,
         "category": category,
         "config": finite(config),
-        "dataset": finite({**dataset, "skipped": dataset.get("skipped", [])[:50]}),
+        "dataset": finite({
+            **dataset, "skipped": dataset.get("skipped", [])[:50], "left_out": dataset.get("left_out", [])[:50],
+            "left_out_count": len(dataset.get("left_out", [])),
+        }),
         "photos": int(info.dataset["count"]),
         "images_seen": info.resumed_at,
         "images_total": info.config.images_seen,

@@ -220,3 +220,36 @@ def test_prepared_pictures_fill_a_white_ground(tmp_path: Path, load: Load) -> No
     listed = pictures.manifest["files"]
     assert all(0.0 <= item["confidence"] <= 1.0 for item in listed)
     assert pictures.manifest["low_confidence"] == sum(item["confidence"] < 0.5 for item in listed)
+
+
+def test_doubtful_cut_outs_are_left_out_and_listed(
+    tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the bags are sure; of the hats none is, and a category must not vanish."""
+    for category in ("bags", "hats"):
+        folder = tmp_path / "photos" / category
+        folder.mkdir(parents=True)
+        for number in range(8):
+            photo(category, number, (60, 60)).save(folder / f"{number}.png")
+    import shopgen_django.ml.data as data
+
+    decode = data._decode_one
+
+    def doubting(entry: Any, *rest: Any) -> Any:
+        picture, _confidence = decode(entry, *rest)
+        return picture, 0.9 if entry.category == "bags" and int(Path(entry.name).stem) % 2 else 0.2
+
+    monkeypatch.setattr(data, "_decode_one", doubting)
+    monkeypatch.setattr(data, "finder_of", lambda config: None)
+    monkeypatch.setattr(data, "network_digest", lambda config: [])
+    pictures = load(tmp_path / "photos", prepare="white")
+    names = [item["file"] for item in pictures.manifest["files"]]
+    assert names == [f"bags/{n}.png" for n in (1, 3, 5, 7)] + [f"hats/{n}.png" for n in range(8)]
+    assert len(pictures.images) == len(pictures.labels) == 12
+    assert pictures.labels.tolist() == [0] * 4 + [1] * 8
+    left_out = pictures.manifest["left_out"]
+    assert left_out == [{"file": f"bags/{n}.png", "confidence": 0.2} for n in (0, 2, 4, 6)]
+    assert pictures.manifest["low_confidence"] == 8 and not pictures.manifest["skipped"]
+    everything = load(tmp_path / "photos", prepare="white", doubtful="keep")
+    assert len(everything.images) == 16 and everything.manifest["left_out"] == []
+    assert everything.digest != pictures.digest
