@@ -71,8 +71,8 @@ class TrainConfig(PrivacyOptions):
         "leave-out",
         group="data",
         choices=("leave-out", "keep"),
-        help="photos whose cut-out for --prepare white is doubtful: leave them out and list them in dataset.json (unless "
-        "a category had none without them), or keep them",
+        help="photos whose cut-out for --prepare white is doubtful: leave them out and list them in dataset.json "
+        "(unless a category had none without them), or keep them",
     )
     fit: str = option(
         "pad",
