@@ -64,9 +64,8 @@ def _compare(engine: Any, steps: int, size: int, rounds: int) -> tuple[float, fl
     """Processor seconds (median) of the engine, the library's pipeline and the bare loop for one picture."""
     import numpy as np
 
-    from shopgen_django.engines.diffusers.running import seed_of
     from shopgen_django.engines.diffusers.shelf import SHELF
-    from shopgen_django.engines.pictures import PictureRequest
+    from shopgen_django.engines.pictures import PictureRequest, seed_of
 
     request = PictureRequest(
         task="text", prompt="a red shirt", width=size, height=size, steps=steps, seed=1, scheduler="ddim"

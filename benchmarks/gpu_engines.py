@@ -122,8 +122,8 @@ def _bare(engine: Any, request: Any) -> Any:
     """The library's own pipeline, as the engine loaded it."""
     import torch
 
-    from shopgen_django.engines.diffusers.running import seed_of
     from shopgen_django.engines.diffusers.shelf import SHELF
+    from shopgen_django.engines.pictures import seed_of
 
     (entry,) = SHELF._entries.values()
     pipeline = entry.pipelines["text"]

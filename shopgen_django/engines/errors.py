@@ -78,3 +78,15 @@ class OutOfMemory(TransientError):
     """Memory did not suffice, smaller steps included. Passing, since somebody else may have held it."""
 
     code = "out_of_memory"
+
+
+class ServerRefused(PermanentError):
+    """The server does not let us in, or the settings don't let anything go there."""
+
+    code = "server_refused"
+
+
+class ServerUnavailable(TransientError):
+    """The server did not answer, not in time, or has too much to do."""
+
+    code = "server_unavailable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,11 @@ class Described:
                 _("%(width)d × %(height)d is more than the %(limit)d pixels that this engine is allowed to make.")
                 % {"width": width, "height": height, "limit": self.max_pixels}
             )
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of picture ``number``: neighbouring seeds share no picture, and it doesn't depend on the count."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big") >> 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

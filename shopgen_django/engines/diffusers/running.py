@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from shopgen_django.engines.errors import BadOutput, BadRequest, Blocked, OutOfMemory
-from shopgen_django.engines.pictures import MadePicture, PictureRequest, Task
+from shopgen_django.engines.pictures import MadePicture, PictureRequest, Task, seed_of
 
 from .families import SCHEDULERS
 from .install import versions
@@ -59,11 +58,6 @@ class _Run:
     progress: _Progress
     pictures: list[MadePicture] = field(default_factory=list)
     blocked: int = 0
-
-
-def seed_of(seed: int, number: int) -> int:
-    """The seed of picture ``number``: neighbouring seeds share no picture, and it doesn't depend on the count."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big") >> 1
 
 
 def run_request(

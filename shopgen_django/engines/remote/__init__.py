@@ -1,0 +1,7 @@
+"""Large models behind a server that speaks OpenAI's shapes. Importing this imports nothing heavy."""
+
+from __future__ import annotations
+
+from .engine import OpenAICompatible
+
+__all__ = ["OpenAICompatible"]
