@@ -239,6 +239,7 @@ class _Loop:
                 return "stopped", ""
             if reason := run.learner.end_reason():
                 return "finished", reason
+            run.learner.share = run.share
             run.learner.before_step(run.step, run.images_seen)
             with self.meter.waiting():
                 batch = run.feed.batch(run.step)

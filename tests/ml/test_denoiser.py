@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from shopgen_django.ml import noise
 from shopgen_django.ml.errors import ConfigError, ModelFileError
-from shopgen_django.ml.families.denoiser import DenoiserLearner
+from shopgen_django.ml.families.denoiser import DenoiserLearner, falling
 from shopgen_django.ml.families.restorer import Restorer
 from shopgen_django.ml.loop import train
 from shopgen_django.ml.restore import LoadedRestorer, load_restorer
@@ -119,6 +120,25 @@ def test_the_default_has_the_size_that_was_planned() -> None:
     network = Restorer(channels=3, width=48, depth=7, estimator_width=16)
     count = sum(p.numel() for layer in network.layers for p in layer.parameters())
     assert 110_000 < count < 125_000
+
+
+def test_the_rate_falls_to_nothing_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [round(falling(share), 3) for share in (0.0, 0.7, 0.85, 1.0, 1.2)] == [1.0, 1.0, 0.5, 0.001, 0.001]
+    rates: list[float] = []
+    step = DenoiserLearner.step
+
+    def noting(self: DenoiserLearner, batch: Any) -> Any:
+        rates.append(self._g_optimiser.param_groups[0]["lr"])
+        return step(self, batch)
+
+    monkeypatch.setattr(DenoiserLearner, "step", noting)
+    config = tiny(
+        make_folder(tmp_path / "photos", 4), tmp_path / "run", **DENOISER, size=32, batch_size=4, images_seen=80,
+        lr=1e-3,
+    )
+    train(config)
+    assert rates[:14] == [1e-3] * 14 and rates[-1] < 1e-4
+    assert all(later <= earlier for earlier, later in pairwise(rates))
 
 
 def test_noise_goes_from_photos_that_it_has_not_seen(restorer: LoadedRestorer) -> None:

@@ -144,6 +144,8 @@ class Learner(ABC):
     """Who trains along; set by the loop before the first step."""
     micro_batch: int = 0
     """Pictures that go through the networks at once; 0: the whole batch. Halved when memory runs out."""
+    share: float = 0.0
+    """How much of the wished length has gone, 0..1; set by the loop before each step."""
     lr_scale: float = 1.0
     """Set by :meth:`set_lr_scale`; a learner with a schedule of its own multiplies by it."""
     compiled: str = ""
