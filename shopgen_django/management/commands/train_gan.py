@@ -108,6 +108,9 @@ class Command(BaseCommand):
                 self._dry_run(options, view, ordered)
             else:
                 self._train(options, view, ordered)
+        except RunStopped as error:  # that is no failure: somebody wanted it so
+            view.close()
+            view.line(str(error))
         except (MLError, ShopgenError, ImproperlyConfigured) as error:
             view.close()
             raise CommandError(str(error)) from error
