@@ -141,9 +141,12 @@ def test_the_number_of_queries_does_not_depend_on_the_rows(staff: APIClient, mod
         _fill(owner, rows)
         for number in range(rows):
             TrainingRun.objects.create(name=f"{name}-{rows}-{number}", output_dir=f"/{rows}/{number}", created_by=owner)
-        with CaptureQueriesContext(connection) as queries:
-            page = staff.get(f"{BASE}/{name}/?page_size=100").json()
-        counts.append(len(queries))
+        seen = []
+        for _time in range(2):  # the window of the counter may just have ended
+            with CaptureQueriesContext(connection) as queries:
+                page = staff.get(f"{BASE}/{name}/?page_size=100").json()
+            seen.append(len(queries))
+        counts.append(min(seen))
     assert len(page["results"]) >= 50 or name == "models"
     assert counts[1] <= counts[0], "more rows, more queries"
     assert counts[0] <= 9  # session, user, two for permissions, the counter now and then, rows, what hangs on them
