@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 RECOMMENDED = ("u2netp",)
 """Networks that ``MODEL: "auto"`` looks for in the folder of networks, best first."""
+BUILT_IN = frozenset({"auto", "shipped", "classical"})
+"""Values of ``MODEL`` that name no folder."""
 
 
 class CutoutEngine(Engine, ABC):
@@ -31,45 +33,54 @@ class CutoutEngine(Engine, ABC):
 
 
 class Cutout(CutoutEngine):
-    """The classical finder, or a network of the folder of networks (``manage.py shopgen_model``).
+    """The network that ships, or one of the folder of networks (``manage.py shopgen_model``).
 
-    ``MODEL`` is "auto" (a recommended network when one has been added, else none), "classical", or a network's name.
+    ``MODEL`` is "auto" (a recommended network when one has been added, else the one that ships), "shipped",
+    "classical" (no network at all), or a network's name.
     """
 
     def __init__(self, *, MODEL: str = "auto", **options: Any) -> None:
         super().__init__(MODEL=MODEL, **options)
         self._model = MODEL
         self._loaded: dict[tuple[str, int], Finder] = {}
+        self._shipped: Finder | None = None
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        if self._model not in ("auto", "classical") and self._folder() is None:
+        if self._model not in BUILT_IN and self._folder() is None:
             return [f"There is no network {self._model!r}. Add it with: manage.py shopgen_model add {self._model}"]
         return []
 
     def identity(self) -> str:
         """"classical", or the network's name with the beginning of its hash; one that is missing is named all the same,
-        since its results will differ from the classical ones."""
+        since its results will differ from the others'."""
         from shopgen_django.imaging.cutout.network import NetworkError, read_card
 
+        if self._model == "classical":
+            return "classical"
         folder = self._folder()
         if folder is None:
-            return "classical" if self._model in ("auto", "classical") else f"{self._model} (missing)"
+            return f"{self._model} (missing)" if self._model not in BUILT_IN else _shipped_identity()
         try:
             return f"{folder.name} {str(read_card(folder)['sha256'])[:12]}"
         except NetworkError as error:
             raise PermanentError(str(error), code="model_unavailable") from error
 
-    def folder(self) -> Path | None:
-        """Where the network in use lies; ``None`` for the classical finder."""
-        return self._folder()
+    def network(self) -> str:
+        """What the trainer's ``--cutout`` takes to find products as here: a folder, "shipped" or "classical"."""
+        if self._model == "classical":
+            return "classical"
+        folder = self._folder()
+        return "shipped" if folder is None else str(folder)
 
     def finder(self, *, threads: int = 1) -> Finder | None:
+        if self._model == "classical":
+            return None
         folder = self._folder()
         if folder is None:
-            if self._model not in ("auto", "classical"):
+            if self._model not in BUILT_IN:
                 raise PermanentError(self.check()[0], code="model_unavailable")
-            return None
+            return self._shipped_finder(threads)
         from shopgen_django.imaging.cutout.network import NetworkError, OnnxFinder, read_card
 
         try:
@@ -81,14 +92,40 @@ class Cutout(CutoutEngine):
         except NetworkError as error:
             raise PermanentError(str(error), code="model_unavailable") from error
 
+    def _shipped_finder(self, threads: int) -> Finder:
+        import torch
+
+        from shopgen_django.ml.cutout_net import ShippedFinder
+        from shopgen_django.ml.errors import ModelFileError
+
+        torch.set_num_threads(max(1, threads))
+        try:
+            with self._lock:
+                if self._shipped is None:
+                    self._shipped = ShippedFinder()
+                return self._shipped
+        except ModelFileError as error:
+            raise PermanentError(str(error), code="model_unavailable") from error
+
     def free(self) -> None:
         with self._lock:
             self._loaded.clear()
+            self._shipped = None
 
     def _folder(self) -> Path | None:
-        names = RECOMMENDED if self._model == "auto" else () if self._model == "classical" else (self._model,)
+        names = RECOMMENDED if self._model == "auto" else () if self._model in BUILT_IN else (self._model,)
         for name in names:
             folder = Path(app_settings.root) / "models" / name
             if (folder / "model.json").is_file():
                 return folder
         return None
+
+
+def _shipped_identity() -> str:
+    from shopgen_django.ml.errors import ModelFileError
+    from shopgen_django.ml.shipped import card_of
+
+    try:
+        return f"shipped {str(card_of('cutout')['sha256'])[:12]}"
+    except ModelFileError as error:
+        raise PermanentError(str(error), code="model_unavailable") from error

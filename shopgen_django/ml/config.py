@@ -64,8 +64,8 @@ class TrainConfig(PrivacyOptions):
         kind=str,
         metavar="DIR",
         identity=False,
-        help="folder of a cut-out network for --prepare white (train_gan takes the one that shopgen_model has added); "
-        "without one the products are found by classical means",
+        help="what finds the products for --prepare white: folder of a network, 'shipped' (the default), or "
+        "'classical' for no network (train_gan takes what the shop's cut-outs use)",
     )
     doubtful: str = option(
         "leave-out",

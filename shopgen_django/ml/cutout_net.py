@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from shopgen_django.imaging.cutout.classical import colour_belief
 
-from .shipped import card_of, load_shipped
+from .shipped import load_shipped
 
 NAME = "cutout"
 SIDE = 160
@@ -104,6 +104,8 @@ class ShippedFinder:
     May be called from several threads. Raises ModelFileError when the weights are missing or were changed.
     """
 
+    coarse = True
+
     def __init__(self) -> None:
         network = CutoutNet()
         self.card: dict[str, Any] = load_shipped(network, NAME)
@@ -118,8 +120,3 @@ class ShippedFinder:
         with torch.inference_mode():
             belief = torch.sigmoid(self._network(batch.contiguous(memory_format=torch.channels_last)))
         return np.ascontiguousarray(belief[0, 0].numpy(), np.float32)
-
-
-def identity() -> str:
-    """Name and beginning of the hash of the weights that ship. Raises ModelFileError."""
-    return f"{NAME} {str(card_of(NAME)['sha256'])[:12]}"

@@ -260,7 +260,7 @@ def _digest(source: Source, config: TrainConfig) -> str:
         "skipped": source.skipped,
         "how": [_preparation(config), config.fit, source.size, source.channels],
     }
-    if config.prepare == "white" and config.cutout:
+    if config.prepare == "white":
         described["cutout"] = network_digest(config)
     if config.dp_epsilon is not None and any(entry.group for entry in source.entries):
         described["groups"] = [entry.group for entry in source.entries]

@@ -45,7 +45,8 @@ def test_steps_follow_each_other_and_fan_out() -> None:
     assert outputs[3].measurements["gain_blue"] > 1.1
 
 
-def test_a_doubt_of_any_step_holds_the_result_back() -> None:
+def test_a_doubt_of_any_step_holds_the_result_back(settings: Any) -> None:
+    settings.SHOPGEN = {"ENGINES": {"cutout": {"BACKEND": "tests.operations.test_cut_out.Halves"}}}
     steps = [{"operation": "cut_out", "params": {"sure": 1.0}}, {"operation": "fit", "params": {}}]
     first, last = run_all("recipe", studio(), recipe="own", steps=steps)
     assert "uncertain" in last.held_back and "Step 1" in first.held_back

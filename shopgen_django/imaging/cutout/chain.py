@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .alpha import full_alpha, shrunk
-from .classical import Found, find, ramp
+from .classical import Found, find, follow_colours, ramp
 from .colours import foreground
 from .doubts import confidence_of, network_doubts
 from .hints import Hints, box_of, with_hints
@@ -26,7 +26,8 @@ ByteArray = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
 Finder = Callable[[ByteArray], FloatArray]
-"""(h, w, 3) uint8 sRGB, at most :data:`FIND_SIDE` pixels a side -> belief float32 0..1 of any size, same framing."""
+"""(h, w, 3) uint8 sRGB, at most :data:`FIND_SIDE` pixels a side -> belief float32 0..1 of any size, same framing. One
+with a true attribute ``coarse`` knows outlines only roughly: the colours are asked about them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,9 @@ def _believed(
         belief, doubts = classical.belief, dict(classical.doubts)
     else:
         belief, steadiness = look(part, finder, step)
+        if getattr(finder, "coarse", False):
+            belief = follow_colours(part, belief)
+            step()
         doubts = network_doubts(part, belief, steadiness, classical)
     framed = np.zeros((high, wide), np.float32)
     framed[top:bottom, left:right] = cv2.resize(belief, (right - left, bottom - top), interpolation=cv2.INTER_LINEAR)

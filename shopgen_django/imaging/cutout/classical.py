@@ -18,10 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["WORK_SIDE", "Found", "colour_belief", "find", "iou", "plausibility", "ramp"]
+__all__ = ["WORK_SIDE", "Found", "colour_belief", "find", "follow_colours", "iou", "plausibility", "ramp"]
 
 WORK_SIDE = 128
 """Longest side, in pixels, at which the outline is searched."""
+
+FOLLOW_SIDE = 256
+"""Longest side, in pixels, at which a network's belief is drawn to the colours."""
 
 _COLOUR_SIDE = 64
 _COLOUR_GROUPS = 16
@@ -151,6 +154,21 @@ def _belief_seeds(colours: _Colours) -> ByteArray:
     seeds[large > _SURE_PRODUCT] = cv2.GC_FGD
     seeds[large < _SURE_GROUND] = cv2.GC_BGD
     return seeds
+
+
+def follow_colours(rgb: ByteArray, belief: FloatArray) -> FloatArray:
+    """A coarse ``belief`` (float 0..1, of the size of ``rgb``) drawn to where the colours change: its mean with what
+    GrabCut makes of it on at most :data:`FOLLOW_SIDE` pixels a side. Where the two differ it is undecided."""
+    import cv2
+
+    small = _shrunk(rgb, FOLLOW_SIDE)
+    size = (small.shape[1], small.shape[0])
+    coarse = np.asarray(cv2.resize(belief, size, interpolation=cv2.INTER_AREA), np.float32)
+    seeds = np.where(coarse > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    seeds[coarse > _SURE_PRODUCT] = cv2.GC_FGD
+    seeds[coarse < 1 - _SURE_PRODUCT] = cv2.GC_BGD
+    mean = (coarse + _grabcut(small, seeds)) / 2
+    return np.asarray(cv2.resize(mean, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _place_seeds(rgb: ByteArray) -> ByteArray:

@@ -289,10 +289,9 @@ def _reason(error: BaseException) -> str:
 
 
 def _cutout_network() -> dict[str, Any]:
-    """The network that the shop's cut-outs use, when there is one."""
+    """What finds products for the shop's cut-outs finds them here too."""
     engine = get_engine("cutout")
-    folder = engine.folder() if isinstance(engine, Cutout) else None
-    return {} if folder is None else {"cutout": str(folder)}
+    return {"cutout": engine.network()} if isinstance(engine, Cutout) else {}
 
 
 def _close(follower: RunFollower, error: BaseException) -> None:
