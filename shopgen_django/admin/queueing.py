@@ -110,19 +110,23 @@ def queue_page(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
         recipes=[(NAMED + name, label) for name, label in recipes], chosen=chosen, recipe=recipe,
         recipe_steps=shown_steps(recipe), together=together,
-        may_join=subject.may_join(operation), **_marking(form, subject), **_previewing(operation, subject),
+        may_join=subject.may_join(operation), **_marking(operation, form, subject), **_previewing(operation, subject),
         address=address, next=came_from or model_admin.next_url(request), **context,
     )
     return TemplateResponse(request, "shopgen_django/admin/queue.html", page)
 
 
-def _marking(form: forms.Form, subject: Subject) -> dict[str, Any]:
-    """The picture that marks are painted on, when the form has fields for such and there is just one."""
+def _marking(operation: Operation, form: forms.Form, subject: Subject) -> dict[str, Any]:
+    """The picture that marks are painted on, when the form has fields for such and there is just one; or one and its
+    mask, which the marks change."""
     if not any(isinstance(field, MarksField) for field in form.fields.values()):
         return {}
-    if len(subject.pictures) != 1:
+    pictures = subject.pictures
+    masked = operation.second_is_mask and len(pictures) == 2
+    if len(pictures) != 1 and not masked:
         return {"marks_many": True}
-    return {"marked_url": picture_url(subject.pictures[0], "large")}
+    found = {"marked_url": picture_url(pictures[0], "large")}
+    return {**found, "mask_url": picture_url(pictures[1], "large")} if masked else found
 
 
 def _previewing(operation: Operation, subject: Subject) -> dict[str, Any]:

@@ -99,6 +99,9 @@ class Pictures(Subject):
     def __init__(self, keys: Sequence[UUID]) -> None:
         found = ProductImage.objects.in_bulk(list(keys))
         self.pictures = [found[key] for key in keys if key in found]
+        if len(self.pictures) == 2:
+            # A mask is made of its photo, so it is the newer one; a list shows the newest first.
+            self.pictures.sort(key=lambda image: (image.created_at, image.pk))
 
     def operations(self) -> list[Operation]:
         return [operation for operation in _choices() if operation.max_inputs > 0]

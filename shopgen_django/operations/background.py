@@ -91,7 +91,6 @@ class Background(Operation):
     engines = (ENGINE,)
     min_inputs = 1
     max_inputs = 2
-    together = gettext_lazy("The second picture is the new ground of the first")
     digital_source = "compositeCapture"
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:

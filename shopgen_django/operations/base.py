@@ -134,6 +134,8 @@ class Operation(ABC):
     together: ClassVar[Text] = ""
     """What several pictures in one job mean, where an operation takes one as well as several; "" where people can't
     choose it on the page that queues work."""
+    second_is_mask: ClassVar[bool] = False
+    """Whether the second of two pictures is a mask that marks are painted over."""
     accelerated: ClassVar[bool] = False
     """Whether a GPU speeds it up; then SHOPGEN["ACCELERATED_QUEUE"] says where it runs."""
     engines: ClassVar[tuple[str, ...]] = ()

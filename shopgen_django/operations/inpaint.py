@@ -63,7 +63,8 @@ class Inpaint(WordsOperation):
     Parameters = InpaintParameters
     min_inputs = 1
     max_inputs = 2
-    together = gettext_lazy("The second picture is the mask of the first: white is made anew")
+    together = gettext_lazy("The newer picture is the mask of the older: white is made anew")
+    second_is_mask = True
     digital_source = "compositeWithTrainedAlgorithmicMedia"
     task = "inpaint"
 

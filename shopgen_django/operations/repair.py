@@ -85,7 +85,8 @@ class RepairPicture(Operation):
     engines = (ENGINE,)
     min_inputs = 1
     max_inputs = 2
-    together = gettext_lazy("The second picture is the mask of the first: white is damage")
+    together = gettext_lazy("The newer picture is the mask of the older: white is damage")
+    second_is_mask = True
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         return Estimate(seconds=3.0, outputs=1)

@@ -158,3 +158,41 @@ def test_a_preview_through_the_queue(page: Any, picture: ProductImage, shoot: An
     assert run_job(job.pk) == "succeeded"
     expect(status).to_contain_text("nothing is kept")
     assert ProductImage.objects.get() == picture
+
+
+def test_a_mask_that_was_found_is_changed_by_hand(page: Any, picture: ProductImage, shoot: Any) -> None:
+    """Photo and mask in one job: the mask shows, strokes go over it, and both reach the worker."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    mask = Image.new("L", (picture.width, picture.height), 0)
+    mask.paste(255, (10, 10, 40, 40))
+    buffer = BytesIO()
+    mask.save(buffer, "PNG")
+    found = make_image(content=buffer.getvalue(), kind="result")
+    page.goto("/admin/shopgen/productimage/")
+    for image in (picture, found):
+        page.check(f"input[name=_selected_action][value='{image.pk}']")
+    page.select_option("select[name=action]", label="Run an operation …")
+    page.click("button[name=index]")
+    page.select_option("#sg-operation", "repair")
+    page.click("text=Show its settings")
+    canvas = page.locator(".sg-marks-canvas")
+    expect(canvas).to_be_visible()
+    colour = """([x, y]) => {
+        const canvas = document.querySelector(".sg-marks-canvas");
+        const at = [Math.round(x * canvas.width), Math.round(y * canvas.height)];
+        return [...canvas.getContext("2d").getImageData(at[0], at[1], 1, 1).data];
+    }"""
+    place = [25 / picture.width, 25 / picture.height]
+    before = page.evaluate(colour, place)
+    page.check("#sg-together")
+    after = page.evaluate(colour, place)
+    assert after[1] - after[0] > before[1] - before[0] + 20, "the mask is laid over in green"
+    drag(page, (0.5, 0.5), (0.6, 0.6))
+    shoot(page, "marks-mask", whole=True)
+    page.click("input[name=queue]")
+    job = Job.objects.get(operation="repair")
+    assert [row.image_id for row in job.job_inputs.order_by("position")] == [picture.pk, found.pk]
+    assert len(job.params["strokes"]) == 1

@@ -68,10 +68,26 @@ function ordered(corners) {
     return [...around.slice(first), ...around.slice(0, first)];
 }
 
+// A mask (white or opaque is marked) as a picture of one colour that is as clear as the mask is dark.
+function tinted(mask) {
+    const canvas = element("canvas", { width: mask.naturalWidth, height: mask.naturalHeight });
+    const context = canvas.getContext("2d");
+    context.drawImage(mask, 0, 0);
+    const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
+    const colour = [1, 3, 5].map((place) => Number.parseInt(COLOURS.keep.slice(place, place + 2), 16));
+    for (let place = 0; place < pixels.data.length; place += 4) {
+        pixels.data[place + 3] = (pixels.data[place] * pixels.data[place + 3]) / 255;
+        colour.forEach((value, channel) => { pixels.data[place + channel] = value; });
+    }
+    context.putImageData(pixels, 0, 0);
+    return canvas;
+}
+
 class Editor {
-    constructor(root, image, fields) {
+    constructor(root, image, fields, given) {
         this.root = root;
         this.image = image;
+        this.given = given;
         this.words = root.dataset;
         this.marks = new Marks(fields);
         this.cursor = [0.5, 0.5];
@@ -201,9 +217,16 @@ class Editor {
         this.clearButton.disabled = !Object.values(this.marks.now).some((value) => value && value.length);
     }
 
+    // The mask is the job's second picture only where both are one job.
+    counts() {
+        const together = this.root.closest("form").querySelector("[name=together]");
+        return !together || together.checked;
+    }
+
     paintStrokes(context, width, height) {
         const mask = this.mask.getContext("2d");
         mask.clearRect(0, 0, width, height);
+        if (this.given && this.counts()) { mask.drawImage(this.given, 0, 0, width, height); }
         for (const stroke of this.strokes()) {
             const [across, down] = [Math.max(1, stroke.radius * width), Math.max(1, stroke.radius * height)];
             mask.strokeStyle = mask.fillStyle = stroke.keep ? COLOURS.keep : COLOURS.drop;
@@ -429,7 +452,16 @@ async function start(root) {
         inside.append(...row.childNodes);
         row.append(inside);
     }
-    const editor = new Editor(root, image, fields);
+    let given = null;
+    if (root.dataset.sgMask) {
+        const mask = new Image();
+        mask.src = root.dataset.sgMask;
+        await mask.decode();
+        given = tinted(mask);
+    }
+    const editor = new Editor(root, image, fields, given);
+    const together = root.closest("form").querySelector("[name=together]");
+    if (given && together) { together.addEventListener("change", () => editor.show()); }
     for (const field of Object.values(fields)) {
         field.addEventListener("input", () => {
             editor.marks.now = { ...editor.marks.now, [field.dataset.sgMarks]: read(field) };
