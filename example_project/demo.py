@@ -26,9 +26,9 @@ from example_project.processes import ChildEnded, Children, free_port
 PREPARE: list[tuple[str, Callable[[Demo], str]]] = [
     ("database", steps.migrate),
     ("load the shop", steps.load_shop),
-    ("cut-out network", steps.fetch_network),
     ("train", steps.train),
     ("contact sheet", steps.draw_sheet),
+    ("cut-out network", steps.fetch_network),
     ("web server", steps.start_web),
     ("worker", steps.start_worker),
     ("log in", steps.log_in),

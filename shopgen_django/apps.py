@@ -17,10 +17,11 @@ class ShopgenConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, signal_handlers
         from .operations.registry import autodiscover
-        from .services import following, recipes
+        from .services import following, presets, recipes
 
         checks.register_checks()
         signal_handlers.register()
         autodiscover()
         following.register()
+        presets.register()
         recipes.register()

@@ -18,6 +18,7 @@ from .choices import (
 )
 from .images import Measurement, ProductImage, Publication, Review
 from .jobs import Job, JobInput
+from .presets import Preset
 from .recipes import Recipe
 from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
@@ -39,6 +40,7 @@ __all__ = [
     "Measurement",
     "MetricPoint",
     "ModelVersion",
+    "Preset",
     "ProductImage",
     "Publication",
     "RateWindow",

@@ -25,7 +25,9 @@ class CreateParameters(PromptParameters):
         help_text=gettext_lazy("In pixels. Empty: the size that the model was trained for, which it does best."),
     )
     height = forms.IntegerField(label=gettext_lazy("Height"), min_value=64, max_value=4096, required=False)
-    field_order = ["prompt", "negative", "count", "width", "height", "seed", "steps", "guidance", "scheduler", "loras"]
+    field_order = [
+        "prompt", "preset", "negative", "count", "width", "height", "seed", "steps", "guidance", "scheduler", "loras",
+    ]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = dict(super().clean() or {})

@@ -45,6 +45,7 @@ class WordsOperation(Operation):
 
     engines: ClassVar[tuple[str, ...]] = (ENGINE,)
     accelerated = True
+    hidden_params = ("preset_words",)
     task: ClassVar[Task] = "text"
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:

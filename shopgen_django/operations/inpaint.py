@@ -50,7 +50,7 @@ class InpaintParameters(PromptParameters):
         help_text=gettext_lazy("PNG keeps every byte; the others are smaller and change all pixels a little."),
     )
     field_order = [
-        "prompt", "negative", "strokes", "strength", "room", "feather", "count", "seed", "steps", "guidance",
+        "prompt", "preset", "negative", "strokes", "strength", "room", "feather", "count", "seed", "steps", "guidance",
         "scheduler", "loras", "format",
     ]
 

@@ -14,6 +14,7 @@ from shopgen_django.engines.pictures import Lora
 
 from .base import OperationContext
 from .parameters import Parameters
+from .presets import find_preset, merged, preset_choices
 
 PLACEHOLDERS = ("title", "category")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
@@ -24,6 +25,10 @@ SCHEDULERS = (
     ("dpm++_karras", "DPM++ 2M Karras"), ("ddim", "DDIM"), ("pndm", "PNDM"), ("heun", "Heun"), ("unipc", "UniPC"),
     ("lcm", "LCM"), ("flow_euler", "Flow Euler"),
 )
+
+
+def _presets() -> list[tuple[str, str]]:
+    return [("", _("None: only the words above")), *preset_choices()]
 
 
 class PromptParameters(Parameters):
@@ -41,6 +46,13 @@ class PromptParameters(Parameters):
         label=gettext_lazy("Words for what shall not be seen"), max_length=2000, required=False,
         help_text=gettext_lazy("For example: text, watermark, people."),
     )
+    # Not a ChoiceField: a job that waits keeps its words, and its preset may be gone when it is read again.
+    preset = forms.CharField(
+        label=gettext_lazy("Preset"), max_length=64, required=False,
+        widget=forms.Select(choices=_presets),  # type: ignore[arg-type]
+        help_text=gettext_lazy("Ready-made words around your own: a ground, a light, a season."),
+    )
+    preset_words = forms.JSONField(required=False, widget=forms.HiddenInput)
     count = forms.IntegerField(
         label=gettext_lazy("How many"), min_value=1, max_value=16, initial=1,
         help_text=gettext_lazy("Number of variants to make."),
@@ -70,10 +82,29 @@ class PromptParameters(Parameters):
     )
 
     def clean_prompt(self) -> str:
-        return _known_placeholders(str(self.cleaned_data["prompt"]))
+        return known_placeholders(str(self.cleaned_data["prompt"]))
 
     def clean_negative(self) -> str:
-        return _known_placeholders(str(self.cleaned_data.get("negative") or ""))
+        return known_placeholders(str(self.cleaned_data.get("negative") or ""))
+
+    def clean_preset_words(self) -> dict[str, Any] | None:
+        """The words behind the preset's name, kept with the job; those that it was queued with before, when it is read
+        again."""
+        name, words = str(self.cleaned_data.get("preset") or ""), self.cleaned_data.get("preset_words")
+        if not name:
+            return None
+        if words in (None, "", {}):
+            preset = find_preset(name)
+            if preset is None:
+                known = ", ".join(known for known, _label in preset_choices())
+                self.add_error("preset", _("There is no preset %(name)s. Known are: %(known)s.") % {
+                    "name": name, "known": known
+                })  # fmt: skip
+                return None
+            return preset.words()
+        if not isinstance(words, dict) or not isinstance(words.get("prompt"), str):
+            raise forms.ValidationError(_("The words of a preset are written by the app."))
+        return words
 
     def clean_loras(self) -> str:
         text = str(self.cleaned_data.get("loras") or "")
@@ -111,14 +142,18 @@ def words_of(context: OperationContext) -> tuple[str, str]:
     """Prompt and negative prompt as the model gets them. A product without a title is called by its category."""
     title = context.product_title or context.category
     category = context.category or context.product_title
-    prompt, negative = (
-        expand(str(context.params[name] or ""), title=title, category=category) for name in ("prompt", "negative")
-    )
-    return prompt, negative
+    prompt, negative = (str(context.params[name] or "") for name in ("prompt", "negative"))
+    preset = context.params.get("preset_words")
+    if preset:
+        prompt, negative = merged(preset, prompt, negative, context.category)
+    return (
+        expand(prompt, title=title, category=category), expand(negative, title=title, category=category)
+    )  # fmt: skip
 
 
-def _known_placeholders(text: str) -> str:
-    unknown = sorted({name for name in _PLACEHOLDER.findall(text) if name not in PLACEHOLDERS})
+def known_placeholders(text: str, *more: str) -> str:
+    """``text``, when its placeholders are known: those of products, and ``more``. Raises forms.ValidationError."""
+    unknown = sorted({name for name in _PLACEHOLDER.findall(text) if name not in (*PLACEHOLDERS, *more)})
     if unknown:
         raise forms.ValidationError(
             _("Unknown placeholders: %(names)s. Known are {title} and {category}.")

@@ -34,7 +34,8 @@ class RestyleParameters(PromptParameters):
         ),
     )
     field_order = [
-        "prompt", "negative", "strength", "outlines", "count", "seed", "steps", "guidance", "scheduler", "loras",
+        "prompt", "preset", "negative", "strength", "outlines", "count", "seed", "steps", "guidance", "scheduler",
+        "loras",
     ]
 
 
