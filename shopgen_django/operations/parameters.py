@@ -28,6 +28,10 @@ _JSON_TYPES: list[tuple[type[forms.Field], dict[str, Any]]] = [
 ]
 
 
+_LARGEST = 2**63
+"""Larger whole numbers fit no column, and the largest no floating point either."""
+
+
 class ColourField(forms.RegexField):
     """A colour as ``#rrggbb``; the cleaned value is that text in lower case."""
 
@@ -36,6 +40,7 @@ class ColourField(forms.RegexField):
         kwargs.setdefault(
             "error_messages", {"invalid": gettext_lazy("Enter a colour as #rrggbb, for example #ffffff.")}
         )
+        kwargs.setdefault("strip", True)  # the pattern's $ lets a line's end through
         super().__init__(regex=r"^#[0-9a-fA-F]{6}$", **kwargs)
 
     def clean(self, value: Any) -> str:
@@ -70,7 +75,8 @@ class Parameters(forms.Form):
         if given is not None and not isinstance(given, Mapping):
             raise InvalidParameters(_("The parameters must be an object of names and values."))
         given = dict(given or {})
-        unknown = sorted(str(name) for name in given if name not in cls.base_fields)
+        # A name that isn't known may hold what no message can be written with.
+        unknown = sorted(str(name).encode(errors="replace").decode() for name in given if name not in cls.base_fields)
         if unknown:
             message = _("Unknown parameter. Known are: %(names)s.") % {"names": ", ".join(cls.base_fields)}
             raise InvalidParameters(
@@ -86,7 +92,7 @@ class Parameters(forms.Form):
                 _("Some parameters are not valid."),
                 fields={name: [str(text) for text in texts] for name, texts in form.errors.items()},
             )
-        return dict(form.cleaned_data)
+        return {name: _settled(cls.base_fields[name], value) for name, value in form.cleaned_data.items()}
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
@@ -105,6 +111,11 @@ class Parameters(forms.Form):
         return schema
 
 
+def _settled(field: forms.Field, value: Any) -> Any:
+    """What is chosen twice is done once."""
+    return list(dict.fromkeys(value)) if isinstance(field, forms.MultipleChoiceField) else value
+
+
 def _initial(field: forms.Field) -> Any:
     value = field.initial() if callable(field.initial) else field.initial
     if value is None and isinstance(field, forms.BooleanField) and not isinstance(field, forms.NullBooleanField):
@@ -116,21 +127,33 @@ def _initial(field: forms.Field) -> Any:
 
 def _wrong_types(fields: Mapping[str, forms.Field], given: Mapping[str, Any]) -> dict[str, list[object]]:
     """Forms read text; over HTTP a list for a number or ``true`` for an integer is a mistake to be told."""
-    wrong: dict[str, list[object]] = {}
-    for name, value in given.items():
-        field = fields[name]
-        if isinstance(field, forms.JSONField):
-            continue
-        if isinstance(field, forms.MultipleChoiceField):
-            if not isinstance(value, list | tuple):
-                wrong[name] = [_("Give a list.")]
-        elif isinstance(value, list | tuple | dict):
-            wrong[name] = [_("Give a single value, not a list or an object.")]
-        elif isinstance(value, bool) != isinstance(field, forms.BooleanField) and isinstance(value, bool):
-            wrong[name] = [_("Give a value, not true or false.")]
-        elif isinstance(value, str) and "\x00" in value:
-            wrong[name] = [_("Null characters are not allowed.")]
-    return wrong
+    told = {name: _wrong_type(fields[name], value) for name, value in given.items()}
+    return {name: [text] for name, text in told.items() if text}
+
+
+def _wrong_type(field: forms.Field, value: Any) -> str:
+    """What is wrong with the type of a value; "" when nothing is."""
+    if isinstance(value, str) and not _is_plain(value):
+        return _("Null characters and lone surrogates are not allowed in texts.")
+    if isinstance(field, forms.JSONField):
+        return ""
+    if isinstance(field, forms.MultipleChoiceField):
+        return "" if isinstance(value, list | tuple) else _("Give a list.")
+    if isinstance(value, list | tuple | dict):
+        return _("Give a single value, not a list or an object.")
+    if isinstance(field, forms.BooleanField) and not isinstance(field, forms.NullBooleanField):
+        # A form takes every text but a few for a tick: "no" would mean yes.
+        known = isinstance(value, bool) or str(value).lower() in ("true", "false")
+        return "" if known else _("Give true or false.")
+    if isinstance(value, bool):
+        return _("Give a value, not true or false.")
+    if isinstance(value, int) and abs(value) > _LARGEST:
+        return _("This number is too large.")
+    return ""
+
+
+def _is_plain(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _field_schema(field: forms.Field) -> dict[str, Any]:

@@ -50,6 +50,7 @@ RAW = {
     "not UTF-8": b'{"operation": "\xff\xfe"}',
     "UTF-16": '{"operation": "generate"}'.encode("utf-16"),
     "a number with 5,000 digits": b'{"operation": "generate", "params": {"seed": ' + b"9" * 5000 + b"}}",
+    "a number with 400 digits": b'{"operation": "generate", "params": {"truncation": ' + b"9" * 400 + b"}}",
     "nested 100,000 deep": b"[" * 100_000 + b"]" * 100_000,
     "an object nested 5,000 deep": b'{"params":' * 5000 + b"1" + b"}" * 5000,
     "NaN": b'{"operation": "generate", "params": {"truncation": NaN}}',

@@ -51,6 +51,13 @@ def test_missing_values_take_the_initial_and_keep_their_types() -> None:
         ({"name": "x", "sizes": ["c"]}, "sizes"),
         ({"name": "x", "ground": "white"}, "ground"),
         ({"name": "x\x00"}, "name"),
+        ({"name": "\ud800"}, "name"),
+        ({"name": "x", "\ud800": 1}, "?"),
+        ({"name": "x", "share": 10**400}, "share"),
+        ({"name": "x", "width": -(10**400)}, "width"),
+        ({"name": "x", "keep": "no"}, "keep"),
+        ({"name": "x", "keep": 2}, "keep"),
+        ({"name": "x", "keep": None}, "keep"),
         ({"name": "x", "colour": "#fff"}, "colour"),
     ],
 )
@@ -59,6 +66,18 @@ def test_what_does_not_fit_is_told_by_field(given_params: dict[str, Any], field:
         Everything.parse(given_params)
     assert field in caught.value.fields
     assert caught.value.fields[field]
+
+
+def test_what_was_parsed_parses_to_itself() -> None:
+    given_params = {
+        "name": " x ", "ground": "#FFFFFF\n", "sizes": ["b", "a", "b"], "keep": "False", "share": "1", "width": 3.0,
+    }
+    parsed = Everything.parse(given_params)
+    assert parsed == {
+        "width": 3, "share": 1.0, "mode": "crop", "sizes": ["b", "a"], "keep": False, "note": "", "ground": "#ffffff",
+        "name": "x",
+    }
+    assert Everything.parse(parsed) == parsed
 
 
 def test_parameters_that_are_no_object_are_refused() -> None:
@@ -102,6 +121,7 @@ def test_any_json_gives_parameters_or_a_clear_error(params: dict[str, Any]) -> N
     else:
         assert set(parsed) == set(Everything.base_fields)
         assert 1 <= parsed["width"] <= 100
+        assert Everything.parse(parsed) == parsed
 
 
 def test_generate_takes_no_seed_for_a_new_one_each_time() -> None:
