@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
-from shopgen_django.exceptions import InvalidParameters, PermanentError
+from shopgen_django.exceptions import InvalidParameters, NotFound, PermanentError
 
-from .base import InputImage, Operation, OperationContext, Output
+from .base import Estimate, InputImage, Operation, OperationContext, Output
 from .registry import get_operation
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 CONFIDENCE = "cutout_confidence"
 MAX_STEPS = 20
+MAX_RESULTS = 100
+"""Pictures of all steps together that one chain may make of one picture: steps that make several multiply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,13 @@ def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
 
     ``params_version`` beside them is the version that the parameters were stored with (without it: today's); older
     ones are upgraded. Raises InvalidParameters that names the step: an unknown operation, one that needs no or more
-    than one picture or a trained model, parameters that don't fit.
+    than one picture or a trained model, parameters that don't fit; and for a chain of too many steps or pictures.
     """
     parsed: list[Step] = []
-    for number, step in enumerate(steps, start=1):
+    given = list(steps)
+    if not 1 <= len(given) <= MAX_STEPS:
+        raise InvalidParameters(_("A recipe has 1 to %(limit)d steps.") % {"limit": MAX_STEPS})
+    for number, step in enumerate(given, start=1):
         if not isinstance(step, Mapping) or not isinstance(step.get("operation"), str):
             raise InvalidParameters(_('Step %(n)d: a step is {"operation": …, "params": {…}}.') % {"n": number})
         unknown = sorted(str(name) for name in set(step) - {"operation", "params", "params_version"})
@@ -79,7 +84,7 @@ def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
             raise InvalidParameters(
                 _("Unknown in step %(n)d: %(names)s.") % {"n": number, "names": ", ".join(unknown)}
             )
-        operation = get_operation(str(step["operation"]))
+        operation = _operation(str(step["operation"]), number)
         if not suits_chain(operation):
             raise InvalidParameters(
                 _("Step %(n)d: %(operation)s does not make a picture from one picture.")
@@ -94,9 +99,31 @@ def parse_steps(steps: Iterable[Mapping[str, Any]]) -> tuple[Step, ...]:
                 % {"n": number, "operation": operation.name, "why": told or str(error)}
             ) from error
         parsed.append(Step(operation=operation.name, params=params))
-    if not 1 <= len(parsed) <= MAX_STEPS:
-        raise InvalidParameters(_("A recipe has 1 to %(limit)d steps.") % {"limit": MAX_STEPS})
+    count = estimate_of(parsed).outputs
+    if count > MAX_RESULTS:
+        raise InvalidParameters(
+            _("These steps would make %(count)d pictures of one; at most %(most)d are allowed. Let only the last step "
+              "make several sizes.") % {"count": count, "most": MAX_RESULTS}
+        )
     return tuple(parsed)
+
+
+def _operation(name: str, number: int) -> Operation:
+    try:
+        return get_operation(name)
+    except NotFound as error:
+        raise InvalidParameters(_("Step %(n)d: %(why)s") % {"n": number, "why": error}) from error
+
+
+def estimate_of(steps: Iterable[Step]) -> Estimate:
+    """Of a whole chain on one picture: what a step makes of one, the next makes of each."""
+    seconds, outputs, level = 0.0, 0, 1
+    for step in steps:
+        each = get_operation(step.operation).estimate(step.params, 1)
+        seconds += level * each.seconds
+        level *= max(1, each.outputs)
+        outputs += level
+    return Estimate(seconds=seconds, outputs=outputs)
 
 
 def suits_chain(operation: Operation) -> bool:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.exceptions import InvalidParameters, ShopgenError
 
 from .base import Estimate, Operation, OperationContext, Output
-from .chains import Step, gather, origin_of, parse_steps, run_chain
+from .chains import Step, estimate_of, gather, origin_of, parse_steps, run_chain
 from .parameters import Parameters
 from .registry import get_operation, register
 
@@ -149,8 +149,9 @@ class Recipe(Operation):
     is_chain = True
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
-        parts = [get_operation(step["operation"]).estimate(step["params"], 1) for step in params["steps"]]
-        return Estimate(seconds=sum(part.seconds for part in parts), outputs=sum(part.outputs for part in parts))
+        return estimate_of(
+            Step(operation=step["operation"], params=step["params"]) for step in params["steps"]
+        )
 
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         return (self, *(get_operation(step["operation"]) for step in params["steps"]))

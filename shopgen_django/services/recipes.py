@@ -138,7 +138,8 @@ def parse_recipe(value: Any) -> Recipe:
 def read_json(text: str, *, name: str = "JSON") -> Recipe:
     """A recipe from JSON; ``name`` is what messages call it. Raises InvalidParameters."""
     try:
-        value = json.loads(text)
+        value = json.loads(text.removeprefix("\ufeff"))  # what some editors begin a file with
+        json.dumps(value, ensure_ascii=False).encode()  # half a character fits in no page and no column
     except (ValueError, RecursionError) as error:
         raise InvalidParameters(_("%(file)s is not valid JSON: %(why)s") % {"file": name, "why": error}) from error
     return parse_recipe(value)

@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw
 from shopgen_django.exceptions import InvalidParameters, JobCancelled
 from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import ImageState, Job, ProductImage
+from shopgen_django.operations import chains
 from shopgen_django.operations.base import OperationContext
-from shopgen_django.operations.chains import run_chain
+from shopgen_django.operations.chains import parse_steps, run_chain
 from shopgen_django.operations.registry import get_operation
 from shopgen_django.services.editing import edit_picture
 from shopgen_django.services.submit import submit_job
@@ -24,6 +25,11 @@ CHAIN = [
     {"operation": "cut_out", "params": {}},
     {"operation": "fit", "params": {"sizes": ["thumbnail_400", "square_1000"]}},
 ]
+
+FAN: dict[str, Any] = {
+    "operation": "fit",
+    "params": {"sizes": ["thumbnail_400", "square_1000", "square_2000", "shop_zoom_2048", "story_1080x1920"]},
+}
 
 
 def studio() -> Image.Image:
@@ -74,7 +80,8 @@ def test_a_job_keeps_the_steps_that_it_was_queued_with() -> None:
     [
         ({"recipe": "own"}, "Give the steps"),
         ({"recipe": "own", "steps": {"operation": "fit"}}, "are a list"),
-        ({"recipe": "own", "steps": [{"operation": "polish"}]}, "no operation polish"),
+        ({"recipe": "own", "steps": [{"operation": "polish"}]}, "Step 1: There is no operation polish"),
+        ({"recipe": "own", "steps": [FAN, FAN, FAN]}, "would make 155 pictures"),
         ({"recipe": "own", "steps": [{"operation": "fit", "params": {"width": 1}}]}, "Step 1"),
         ({"recipe": "own", "steps": [{"operation": "recipe"}]}, "does not make a picture"),
         ({"recipe": "own", "steps": [{"operation": "generate"}]}, "does not make a picture"),
@@ -89,6 +96,21 @@ def test_wrong_recipes_are_refused_when_they_are_queued(params: dict[str, Any], 
     with pytest.raises(InvalidParameters) as caught:
         get_operation("recipe").Parameters.parse(params)
     assert message in str(caught.value.fields)
+
+
+def test_no_more_steps_are_looked_at_than_a_recipe_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at: list[str] = []
+    monkeypatch.setattr(chains, "get_operation", looked_at.append)
+    with pytest.raises(InvalidParameters, match="1 to 20 steps"):
+        parse_steps([{"operation": "fit"}] * 30_000)
+    assert not looked_at
+
+
+def test_the_estimate_counts_what_each_picture_of_a_step_becomes() -> None:
+    operation = get_operation("recipe")
+    one, two = (operation.Parameters.parse({"recipe": "own", "steps": [FAN] * count}) for count in (1, 2))
+    assert operation.estimate(one, 1).outputs == 5 and operation.estimate(two, 1).outputs == 5 + 25
+    assert operation.estimate(two, 1).seconds == pytest.approx(6 * operation.estimate(one, 1).seconds)
 
 
 def test_progress_rises_over_all_steps_and_cancelling_stops_between_them() -> None:
@@ -110,8 +132,6 @@ def test_progress_rises_over_all_steps_and_cancelling_stops_between_them() -> No
 
 def test_a_folder_and_a_job_go_through_the_same_chain() -> None:
     given = source(studio())
-    from shopgen_django.operations.chains import parse_steps
-
     steps = parse_steps(CHAIN)
     made = [each for each in run_chain(given, steps, OperationContext(params={})) if each.step == 2]
     edited = edit_picture(given.content, steps)

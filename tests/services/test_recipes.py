@@ -45,6 +45,25 @@ def test_an_export_is_read_again() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "A recipe is"), ('{"steps": ' + "[" * 100_000, "not valid JSON"), ('{"steps": [3]}', "Step 1"),
+        ('{"label": "\\ud800", "steps": [{"operation": "fit"}]}', "surrogates"),
+        ('{"steps": [{"operation": "fit", "params": {"margin": NaN}}]}', "margin"),
+        ('{"steps": [{"operation": "fit", "params": {"margin": ' + "9" * 400 + "}}]}", "too large"),
+        ('{"steps": [{"operation": "fit"}], "owner": 1}', "Unknown in a recipe: owner"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_in_words(text: str, words: str) -> None:
+    with pytest.raises(InvalidParameters, match=words):
+        recipes.read_json(text)
+
+
+def test_a_file_may_begin_with_a_mark_of_its_encoding() -> None:
+    assert recipes.read_json('\ufeff{"name": "mine", "steps": [{"operation": "fit"}]}').name == "mine"
+
+
+@pytest.mark.parametrize(
     ("values", "field", "words"),
     [
         ({"name": "a b"}, "name", "letters, digits"),
