@@ -46,7 +46,7 @@ demo: $(VENV)/demo.stamp
 	@$(RUN) -m example_project.demo $(ARGS)
 
 test: $(VENV)/dev.stamp
-	@OMP_NUM_THREADS=$(TEST_THREADS) $(RUN) -m pytest $(ARGS)
+	@OMP_NUM_THREADS=$(TEST_THREADS) $(RUN) -m tests.halves $(ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

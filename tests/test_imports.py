@@ -41,7 +41,8 @@ from tests.factories import make_image
 image = make_image("in_review")
 addresses = ["admin:index", "admin:shopgen_productimage_changelist", "admin:shopgen_review_changelist",
              "admin:shopgen_review_grid", "admin:shopgen_job_changelist", "admin:shopgen_job_queue",
-             "admin:shopgen_products", "admin:shopgen_trainingrun_changelist", "admin:shopgen_modelversion_changelist"]
+             "admin:shopgen_products", "admin:shopgen_trainingrun_changelist", "admin:shopgen_trainingrun_add",
+             "admin:shopgen_preset_changelist", "admin:shopgen_modelversion_changelist"]
 pages = [reverse(address) for address in addresses]
 pages += [reverse("admin:shopgen_productimage_change", args=[image.pk]),
           reverse("admin:shopgen_productimage_picture", args=[image.pk, "small", image.sha256[:16]])]
@@ -71,3 +72,19 @@ def test_start_loads_nothing_heavy(settings_module: str, tmp_path: Path) -> None
 def test_admin_pages_load_nothing_heavy(tmp_path: Path) -> None:
     """Not even numpy: lists, desk, queue page and thumbnails are made with Pillow alone."""
     assert run(START + PAGES, "tests.settings", tmp_path).splitlines() == ["start: ", "pages: "]
+
+
+def test_who_does_the_work_is_told_without_the_libraries_that_do_it() -> None:
+    """``Engine.identity``: asked before any worker process begins."""
+    script = (
+        "import sys, django; django.setup()\n"
+        "from shopgen_django.engines import get_engine\n"
+        "print([get_engine(alias).identity() for alias in ('cutout', 'denoise', 'enlarge', 'repair')])\n"
+        "print([name for name in ('torch', 'cv2', 'onnxruntime') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings"}, cwd=ROOT,
+        text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    names, heavy = done.stdout.splitlines()
+    assert names.count("shipped ") == 3 and heavy == "[]"

@@ -19,7 +19,7 @@ from django.utils.translation import ngettext
 from shopgen_django.exceptions import IdempotencyConflict, InvalidParameters, ShopgenError
 from shopgen_django.operations.base import Operation
 from shopgen_django.operations.marks import MarksField
-from shopgen_django.operations.recipe import recipe_choices
+from shopgen_django.operations.recipe import shelf
 from shopgen_django.services.batch import BatchItem, plan_batch, submit_batch
 
 from .base import ShopgenAdmin
@@ -89,7 +89,7 @@ def queue_page(
         return model_admin.back(request)
     posted = {} if opened else request.POST
     wanted = posted.get("operation") or request.GET.get("operation") or preferred
-    recipes = recipe_choices() if any(operation.is_chain for operation in operations) else []
+    recipes = shelf.choices() if any(operation.is_chain for operation in operations) else []
     operation, recipe = _chosen(wanted, operations, recipes)
     chosen = NAMED + recipe if recipe else operation.name
     filled_in = posted.get("shown") == chosen

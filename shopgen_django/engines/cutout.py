@@ -122,10 +122,10 @@ class Cutout(CutoutEngine):
 
 
 def _shipped_identity() -> str:
+    from shopgen_django.ml.cards import shipped_identity
     from shopgen_django.ml.errors import ModelFileError
-    from shopgen_django.ml.shipped import card_of
 
     try:
-        return f"shipped {str(card_of('cutout')['sha256'])[:12]}"
+        return shipped_identity("cutout")
     except ModelFileError as error:
         raise PermanentError(str(error), code="model_unavailable") from error

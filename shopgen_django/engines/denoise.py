@@ -6,10 +6,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shopgen_django.exceptions import PermanentError
+from shopgen_django.ml.cards import FOLDER
 
 from .base import Engine, ModelLike
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from shopgen_django.ml.restore import LoadedRestorer
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights"
-SHIPPED = WEIGHTS / "denoiser"
+SHIPPED = FOLDER / "denoiser"
 LEAST = 2.0
 """Noise of a smaller standard deviation (0..255) is left alone: nobody sees it, and detail is safe."""
 
@@ -74,9 +73,9 @@ class Denoise(DenoiseEngine):
     def identity(self) -> str:
         if self._model == "plain":
             return "plain"
-        from shopgen_django.ml.files import read_json
+        from shopgen_django.ml.cards import shipped_identity
 
-        return f"shipped {str(read_json(SHIPPED / 'model.json')['sha256'])[:12]}"
+        return shipped_identity("denoiser/model")
 
     def free(self) -> None:
         with self._lock:

@@ -50,11 +50,9 @@ class Enlarge(EnlargeEngine):
     def identity(self) -> str:
         if self._model == "plain":
             return "plain"
-        from shopgen_django.ml.files import read_json
+        from shopgen_django.ml.cards import shipped_identity
 
-        from .denoise import WEIGHTS
-
-        return f"shipped {str(read_json(WEIGHTS / 'enlarge.json')['sha256'])[:12]}"
+        return shipped_identity("enlarge")
 
     def free(self) -> None:
         with self._lock:

@@ -15,10 +15,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from django.db.models import Case, When
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
@@ -27,6 +29,7 @@ from shopgen_django.models import RunState, TrainingRun
 
 from .identity import is_dead, worker_name
 from .process import django_environment
+from .sweeper import RUN_SILENCE_SECONDS
 
 TAIL_BYTES = 4_096
 TAIL_LINES = 4
@@ -84,9 +87,13 @@ class Trainings:
 
     def _start(self, state: str) -> None:
         """Take the run that has waited longest in ``state`` and start its process."""
-        for run in TrainingRun.objects.filter(state=state).order_by("started_at"):
-            if run.process and not is_dead(run.process):
-                continue  # its estimate is still being made
+        silent = Now() - timedelta(seconds=RUN_SILENCE_SECONDS)
+        waiting = TrainingRun.objects.filter(state=state).annotate(
+            silent=Case(When(heartbeat_at__lt=silent, then=True), default=False)
+        )
+        for run in waiting.order_by("started_at"):
+            if run.process and not run.silent and not is_dead(run.process):
+                continue  # its estimate is still being made, perhaps on another machine
             begun = RunState.RUNNING if state == RunState.QUEUED else state
             values: dict[str, Any] = {"started_at": Now()} if begun == RunState.RUNNING and not run.images_seen else {}
             taken = TrainingRun.objects.filter(pk=run.pk, state=state, process=run.process).update(

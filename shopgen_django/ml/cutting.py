@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .cards import card_of
 from .config import TrainConfig
 from .errors import ConfigError, ModelFileError
-from .shipped import card_of
 
 if TYPE_CHECKING:
     from shopgen_django.imaging.cutout import Finder

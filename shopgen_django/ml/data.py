@@ -208,7 +208,7 @@ def load_pictures(source: Source, config: TrainConfig, folder: Path, on_progress
     skipped = list(source.skipped)
     kept: list[int] = []
     confidences: dict[int, float] = {}
-    sieve = Sieve(leave_out=config.doubtful == "leave-out")
+    sieve = Sieve(leave_out=config.doubtful == "leave-out", alone=config.dp_epsilon is not None)
     temporary = folder / f".{CACHE_FILE}.{os.getpid()}.tmp"
     path = folder / CACHE_FILE
     try:

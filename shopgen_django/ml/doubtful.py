@@ -18,11 +18,13 @@ Picture = NDArray[np.uint8]
 class Sieve:
     """Leaves doubtful cut-outs out, except where a category would have nothing without them.
 
+    With ``alone`` there is no such exception: each photo is judged by itself. Private training needs that, since its
+    promise is about one product more or less, and what becomes of a photo must not depend on the others.
     ``left_out`` holds (index, confidence) of those that are not used.
     """
 
-    def __init__(self, *, leave_out: bool) -> None:
-        self._leave_out = leave_out
+    def __init__(self, *, leave_out: bool, alone: bool = False) -> None:
+        self._leave_out, self._alone = leave_out, alone
         self._sure: set[str | None] = set()
         self._held: dict[str | None, list[tuple[int, Picture, float]]] = {}
         self.left_out: list[tuple[int, float]] = []
@@ -33,7 +35,7 @@ class Sieve:
             self._sure.add(category)
             self.left_out += [(held, doubt) for held, _picture, doubt in self._held.pop(category, ())]
             return True
-        if category in self._sure:
+        if self._alone or category in self._sure:
             self.left_out.append((index, confidence))
         else:
             self._held.setdefault(category, []).append((index, picture, confidence))

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, max_pool2d, pixel_shuffle
 
+from .cards import card_of
 from .networks import SLOPE, scaled_normal
-from .shipped import card_of, load_shipped
+from .shipped import load_shipped
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,8 +1,4 @@
-"""The small networks that ship in the package: ``weights/NAME.safetensors`` with its card ``weights/NAME.json``.
-
-A card says at least ``sha256`` of the weights, ``licence``, ``data`` (the sets and their licences), ``seed``, ``steps``
-and ``figures``; ``training/NAME/`` holds the script and the log that made them.
-"""
+"""The small networks that ship in the package: ``weights/NAME.safetensors`` with its card (:mod:`.cards`)."""
 
 from __future__ import annotations
 
@@ -12,21 +8,9 @@ from typing import Any
 import torch
 
 from . import files
+from .cards import FOLDER, card_of
 from .errors import MLError, ModelFileError
 from .folder import from_safetensors
-
-FOLDER = Path(__file__).resolve().parents[1] / "weights"
-
-
-def card_of(name: str, *, folder: Path = FOLDER) -> dict[str, Any]:
-    """The card of a network. Raises ModelFileError when it is missing or says no ``sha256``."""
-    try:
-        card = files.read_json(folder / f"{name}.json")
-        str(card["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(f"{name}.json is no card of a network that ships ({error}). Install the package again.") \
-            from None
-    return dict(card)
 
 
 def load_shipped(network: torch.nn.Module, name: str, *, folder: Path = FOLDER) -> dict[str, Any]:

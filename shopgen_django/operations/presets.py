@@ -5,11 +5,13 @@ As recipes: those that come with the app are here, the shop's own are rows that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+
+from .shelf import Shelf
 
 WORDS = "{words}"
 """Where a preset has the person's own words; one without it has them in front."""
@@ -75,27 +77,7 @@ BUILT_IN: Mapping[str, Preset] = {
 }
 
 
-class Shelf:
-    """Presets that the shop has saved, by whoever keeps them: operations know no rows."""
-
-    def __init__(self) -> None:
-        self.find: Callable[[str], Preset | None] = lambda name: None
-        self.choices: Callable[[], list[tuple[str, str]]] = list
-
-
-shelf = Shelf()
-
-
-def find_preset(name: str) -> Preset | None:
-    """The shop's own preset of this name, else the built-in one."""
-    return shelf.find(name) or BUILT_IN.get(name)
-
-
-def preset_choices() -> list[tuple[str, str]]:
-    """Name and label of every preset, the shop's own first; one of theirs hides the built-in of its name."""
-    own = shelf.choices()
-    taken = {name for name, _label in own}
-    return own + [(name, str(preset.label)) for name, preset in BUILT_IN.items() if name not in taken]
+shelf: Shelf[Preset] = Shelf(BUILT_IN, lambda preset: preset.label)
 
 
 def merged(words: Mapping[str, object], prompt: str, negative: str, category: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from shopgen_django.engines.pictures import Lora
 
 from .base import OperationContext
 from .parameters import Parameters
-from .presets import find_preset, merged, preset_choices
+from .presets import merged, shelf
 
 PLACEHOLDERS = ("title", "category")
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
@@ -28,7 +28,7 @@ SCHEDULERS = (
 
 
 def _presets() -> list[tuple[str, str]]:
-    return [("", _("None: only the words above")), *preset_choices()]
+    return [("", _("None: only the words above")), *shelf.choices()]
 
 
 class PromptParameters(Parameters):
@@ -94,9 +94,9 @@ class PromptParameters(Parameters):
         if not name:
             return None
         if words in (None, "", {}):
-            preset = find_preset(name)
+            preset = shelf.find(name)
             if preset is None:
-                known = ", ".join(known for known, _label in preset_choices())
+                known = ", ".join(known for known, _label in shelf.choices())
                 self.add_error("preset", _("There is no preset %(name)s. Known are: %(known)s.") % {
                     "name": name, "known": known
                 })  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,12 @@ from .base import Estimate, Operation, OperationContext, Output
 from .chains import Step, estimate_of, gather, origin_of, parse_steps, run_chain
 from .parameters import Parameters
 from .registry import get_operation, register
+from .shelf import Shelf
 
 OWN = "own"
-BUILT_IN: Mapping[str, tuple[str | Promise, list[dict[str, Any]]]] = {
+Found = tuple[str | Promise, list[dict[str, Any]]]
+"""A recipe's label and its steps as plain values."""
+BUILT_IN: Mapping[str, Found] = {
     "marketplace-white": (
         gettext_lazy("Marketplace: pure white, 2000 × 2000"),
         [
@@ -54,42 +57,11 @@ BUILT_IN: Mapping[str, tuple[str | Promise, list[dict[str, Any]]]] = {
         ],
     ),
 }
-"""Name -> label and steps."""
-
-
-Found = tuple[str, list[dict[str, Any]]]
-"""A recipe's label and its steps as plain values."""
-
-
-class Shelf:
-    """Recipes that the shop has saved, by whoever keeps them: operations know no rows."""
-
-    def __init__(self) -> None:
-        self.find: Callable[[str], Found | None] = lambda name: None
-        self.choices: Callable[[], list[tuple[str, str]]] = list
-
-
-shelf = Shelf()
-
-
-def find_recipe(name: str) -> Found | None:
-    """The shop's own recipe of this name, else the built-in one."""
-    saved = shelf.find(name)
-    if saved is not None:
-        return saved
-    known = BUILT_IN.get(name)
-    return None if known is None else (str(known[0]), known[1])
-
-
-def recipe_choices() -> list[tuple[str, str]]:
-    """Name and label of every recipe, the shop's own first; one of theirs hides the built-in of its name."""
-    own = shelf.choices()
-    taken = {name for name, _label in own}
-    return own + [(name, str(label)) for name, (label, _steps) in BUILT_IN.items() if name not in taken]
+shelf: Shelf[Found] = Shelf(BUILT_IN, lambda recipe: recipe[0])
 
 
 def _all_choices() -> list[tuple[str, str]]:
-    return [*recipe_choices(), (OWN, _("The steps given below"))]
+    return [*shelf.choices(), (OWN, _("The steps given below"))]
 
 
 class RecipeParameters(Parameters):
@@ -116,9 +88,9 @@ class RecipeParameters(Parameters):
             if name == OWN:
                 self._tell("steps", _("Give the steps of your own recipe."))
                 return values
-            found = find_recipe(name)
+            found = shelf.find(name)
             if found is None:
-                names = ", ".join(known for known, _label in recipe_choices())
+                names = ", ".join(known for known, _label in shelf.choices())
                 self.add_error("recipe", _("There is no recipe %(name)s. Known are: %(names)s.") % {
                     "name": name, "names": names
                 })  # fmt: skip

@@ -11,8 +11,8 @@ MOST = 200
 
 def register() -> None:
     """Tell the operations about the shop's presets; called from ``AppConfig.ready``."""
-    shelf.find = _find
-    shelf.choices = lambda: [(row.name, row.own_label) for row in models.Preset.objects.order_by("label")[:MOST]]
+    shelf.find_own = _find
+    shelf.own_choices = lambda: [(row.name, row.own_label) for row in models.Preset.objects.order_by("label")[:MOST]]
 
 
 def _find(name: str) -> Preset | None:

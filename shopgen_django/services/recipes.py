@@ -57,8 +57,9 @@ class Recipe:
 
 def register() -> None:
     """Tell the operation about the shop's recipes; called from ``AppConfig.ready``."""
-    shelf.find = _find
-    shelf.choices = lambda: list(models.Recipe.objects.order_by("label", "name").values_list("name", "label")[:MOST])
+    shelf.find_own = _find
+    rows = models.Recipe.objects.order_by("label", "name")
+    shelf.own_choices = lambda: list(rows.all().values_list("name", "label")[:MOST])
 
 
 def _find(name: str) -> Found | None:

@@ -11,9 +11,8 @@ import io
 import logging
 import os
 import socket
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -23,9 +22,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from shopgen_django.catalogues.base import Catalogue
+from shopgen_django.catalogues.base import Catalogue, Product
 from shopgen_django.exceptions import FileMissing, InvalidParameters, ProductNotFound, ShopgenError
 from shopgen_django.jobs.identity import worker_name
+from shopgen_django.ml.files import write_bytes
 from shopgen_django.ml.sources import UNCATEGORISED
 from shopgen_django.models import MetricPoint, ProductImage, TrainingRun
 from shopgen_django.models.choices import ImageKind, RunState
@@ -82,29 +82,18 @@ def export_photos(
     made = set(ProductImage.objects.filter(kind=ImageKind.RESULT).values_list("sha256", flat=True))
     labels: dict[str, str] = {}
     owners: dict[str, list[str]] = {}
-    counts = {"without": 0, "missing": 0, "made": 0}
+    counts: Counter[str] = Counter()
     for product in catalogue.products():
         if (categories and product.category not in categories) or (chosen and str(product.pk) not in chosen):
             continue
         if on_product is not None:
             on_product()
-        try:
-            pictures = [p for p in catalogue.pictures(product.pk) if not p.inherited]
-        except ProductNotFound:  # deleted while we read
-            continue
-        counts["without"] += not pictures
-        for picture in pictures:
-            try:
-                with catalogue.open_picture(product.pk, picture.key) as handle:
-                    content = handle.read()
-            except (FileMissing, ProductNotFound):
-                counts["missing"] += 1
-                continue
+        for suffix, content in _photos_of(catalogue, product, counts):
             sha256 = hashlib.sha256(content).hexdigest()
             if sha256 in made:
                 counts["made"] += 1
                 continue
-            name = sha256[:40] + _suffix(picture.name)
+            name = sha256[:40] + suffix
             labels.setdefault(name, product.category or UNCATEGORISED)
             owners.setdefault(name, []).append(str(product.pk))
             if not (folder / name).exists():
@@ -114,12 +103,7 @@ def export_photos(
     for path in folder.iterdir():
         if path.is_file() and path.name not in labels and not path.name.startswith("."):
             path.unlink()
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(["file", "label", "product"])
-    groups = _groups(owners)
-    writer.writerows((name, label, groups[name]) for name, label in sorted(labels.items()))
-    _write(folder / "labels.csv", text.getvalue().encode())
+    write_bytes(folder / "labels.csv", _labels_csv(labels, _groups(owners)))
     return Export(
         folder=folder,
         photos=len(labels),
@@ -128,6 +112,31 @@ def export_photos(
         missing=counts["missing"],
         made=counts["made"],
     )
+
+
+def _photos_of(catalogue: Catalogue, product: Product, counts: Counter[str]) -> Iterator[tuple[str, bytes]]:
+    """Suffix and bytes of each of a product's own photos; what is not there is counted."""
+    try:
+        pictures = [p for p in catalogue.pictures(product.pk) if not p.inherited]
+    except ProductNotFound:  # deleted while we read
+        return
+    counts["without"] += not pictures
+    for picture in pictures:
+        try:
+            with catalogue.open_picture(product.pk, picture.key) as handle:
+                content = handle.read()
+        except (FileMissing, ProductNotFound):
+            counts["missing"] += 1
+            continue
+        yield _suffix(picture.name), content
+
+
+def _labels_csv(labels: dict[str, str], groups: dict[str, str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["file", "label", "product"])
+    writer.writerows((name, label, groups[name]) for name, label in sorted(labels.items()))
+    return text.getvalue().encode()
 
 
 def _groups(owners: dict[str, list[str]]) -> dict[str, str]:
@@ -172,18 +181,7 @@ def _link_or_write(path: Path, content: bytes) -> None:
         except OSError:  # another disk, or one without links
             break
         return
-    _write(path, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_bytes(path, content)
 
 
 def begin_run(

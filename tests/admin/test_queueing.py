@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import re
-import uuid
 from typing import Any
 
 import pytest
@@ -394,21 +393,3 @@ def test_activation_asks_and_logs(desk: Client, tmp_path: Any) -> None:
     assert as_user(make_user("viewer", "view_modelversion")).post(address, {"confirm": "1"}).status_code == 403
     (tmp_path / "model.safetensors").write_bytes(b"altered")
     assert "were changed after they were registered" in desk.post(address, {"confirm": "1"}).content.decode()
-
-
-def test_several_pictures_in_one_job(desk: Client) -> None:
-    """A series gets one look; a second picture may be a mask. By itself every picture is a job of its own."""
-    images = [make_image(kind="source", colour=colour) for colour in ("#aa8866", "#bb9977", "#ccaa88")]
-    address = reverse("admin:shopgen_productimage_run")
-    data = {"pk": [str(image.pk) for image in images], "operation": "correct", "shown": "correct"}
-    data |= {f"p-{name}": value for name, value in {
-        "balance": "auto", "exposure": "on", "perspective": "none", "format": "same"}.items()}  # fmt: skip
-    shown = desk.post(address, data).content.decode()
-    assert "3 jobs" in shown and "They are a series: all get one look" in shown
-    shown = desk.post(address, {**data, "together": "1", "estimate": "1"}).content.decode()
-    assert "1 job, 3 new pictures" in shown
-    desk.post(address, {**data, "together": "1", "queue": "1", "token": str(uuid.uuid4())})
-    job = Job.objects.get()
-    assert [row.image_id for row in job.job_inputs.order_by("position")] == [image.pk for image in images]
-    assert "in one job" not in desk.post(address, {**data, "operation": "denoise"}).content.decode()
-    assert "in one job" not in desk.post(address, {**data, "pk": data["pk"][:1]}).content.decode()

@@ -11,9 +11,10 @@ import pytest
 from shopgen_django.engines.diffusers import Diffusers
 from shopgen_django.engines.diffusers.folder import read_folder
 from shopgen_django.engines.diffusers.loading import place, weights_in
-from shopgen_django.engines.diffusers.memory import Plan, free_bytes, plan_for, ran_out
+from shopgen_django.engines.diffusers.memory import Plan, plan_for, ran_out
 from shopgen_django.engines.diffusers.shelf import SHELF
 from shopgen_django.engines.errors import OutOfMemory
+from shopgen_django.engines.memory import free_bytes
 from tests.diffusion.test_engine import half_mask, photo, request
 
 GIB = 1 << 30

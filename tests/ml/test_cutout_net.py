@@ -14,7 +14,7 @@ from shopgen_django.engines.cutout import Cutout
 from shopgen_django.exceptions import PermanentError
 from shopgen_django.imaging.cutout import cut_out
 from shopgen_django.imaging.cutout.classical import colour_belief
-from shopgen_django.ml import shipped
+from shopgen_django.ml import cards, shipped
 from shopgen_django.ml.config import TrainConfig
 from shopgen_django.ml.cutout_net import NAME, SIDE, CutoutNet, ShippedFinder, network_input
 from shopgen_django.ml.cutting import finder_of, network_digest
@@ -54,8 +54,8 @@ def test_the_input_holds_the_picture_and_what_its_colours_say() -> None:
 
 
 def test_the_weights_are_small_named_and_licensed() -> None:
-    card = shipped.card_of(NAME)
-    assert (shipped.FOLDER / f"{NAME}.safetensors").stat().st_size == card["bytes"] < 3e6
+    card = cards.card_of(NAME)
+    assert (cards.FOLDER / f"{NAME}.safetensors").stat().st_size == card["bytes"] < 3e6
     assert card["licence"] and "CC0" in card["data"] and "u2netp" in card["teacher"]
     assert card["steps"] > 0 and card["figures"]
 
@@ -72,7 +72,7 @@ def test_it_finds_a_product_from_any_side_and_the_same_each_time(finder: Shipped
 
 def test_weights_that_were_changed_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("json", "safetensors"):
-        (tmp_path / f"{NAME}.{kind}").write_bytes((shipped.FOLDER / f"{NAME}.{kind}").read_bytes())
+        (tmp_path / f"{NAME}.{kind}").write_bytes((cards.FOLDER / f"{NAME}.{kind}").read_bytes())
     changed = bytearray((tmp_path / f"{NAME}.safetensors").read_bytes())
     changed[-1] ^= 1
     (tmp_path / f"{NAME}.safetensors").write_bytes(changed)
@@ -87,7 +87,7 @@ def test_weights_that_were_changed_are_not_used(tmp_path: Path, monkeypatch: pyt
 def test_the_engine_uses_it_when_nothing_was_added(tmp_path: Path, settings: Any) -> None:
     settings.SHOPGEN = {"ROOT": str(tmp_path)}
     engine = Cutout()
-    assert engine.identity() == f"shipped {shipped.card_of(NAME)['sha256'][:12]}" == Cutout(MODEL="shipped").identity()
+    assert engine.identity() == f"shipped {cards.card_of(NAME)['sha256'][:12]}" == Cutout(MODEL="shipped").identity()
     assert isinstance(engine.finder(), ShippedFinder) and engine.finder() is engine.finder()
     assert engine.network() == "shipped" and engine.check() == []
     classical = Cutout(MODEL="classical")
@@ -97,7 +97,7 @@ def test_the_engine_uses_it_when_nothing_was_added(tmp_path: Path, settings: Any
 def test_training_on_white_takes_it_unless_told_otherwise() -> None:
     white = TrainConfig(prepare="white")
     assert isinstance(finder_of(white), ShippedFinder)
-    assert network_digest(white) == [shipped.card_of(NAME)["sha256"]]
+    assert network_digest(white) == [cards.card_of(NAME)["sha256"]]
     classical = TrainConfig(prepare="white", cutout="classical")
     assert finder_of(classical) is None and network_digest(classical) == ["classical"]
     assert finder_of(TrainConfig()) is None

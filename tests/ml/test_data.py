@@ -253,3 +253,16 @@ def test_doubtful_cut_outs_are_left_out_and_listed(
     everything = load(tmp_path / "photos", prepare="white", doubtful="keep")
     assert len(everything.images) == 16 and everything.manifest["left_out"] == []
     assert everything.digest != pictures.digest
+
+
+def test_a_private_run_judges_each_photo_by_itself() -> None:
+    """What becomes of a photo must not depend on another product's photos: the promise is about one more or less."""
+    from shopgen_django.ml.doubtful import Sieve
+
+    picture = np.zeros((3, 4, 4), np.uint8)
+    for others in ([], [("bags", 0.9)], [("bags", 0.2)]):
+        sieve = Sieve(leave_out=True, alone=True)
+        for number, (category, confidence) in enumerate(others):
+            sieve.passes(number, category, picture, confidence)
+        assert not sieve.passes(9, "bags", picture, 0.2)
+        assert sieve.rest() == [] and (9, 0.2) in sieve.left_out

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from shopgen_django.ml.cards import card_of
 from shopgen_django.ml.errors import ModelFileError
 from shopgen_django.ml.files import sha256_bytes
-from shopgen_django.ml.shipped import card_of, load_shipped
+from shopgen_django.ml.shipped import load_shipped
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from shopgen_django.exceptions import InvalidParameters
 from shopgen_django.models import Preset as Row
 from shopgen_django.operations.base import OperationContext
 from shopgen_django.operations.create import CreateParameters
-from shopgen_django.operations.presets import BUILT_IN, merged, preset_choices
+from shopgen_django.operations.presets import BUILT_IN, merged, shelf
 from shopgen_django.operations.prompts import words_of
 
 pytestmark = pytest.mark.django_db
@@ -36,11 +36,11 @@ def test_the_shops_own_hides_the_built_in_and_knows_categories() -> None:
     )
     assert words(preset="marble") == ("Red dress, on our marble", "")
     assert words(preset="marble", category="Shoes")[0] == "Red dress on wet asphalt for Shoes"
-    assert dict(preset_choices())["marble"] == "Our marble"
+    assert dict(shelf.choices())["marble"] == "Our marble"
     from django.utils.translation import override
 
     with override("zh-hans"):
-        assert dict(preset_choices())["marble"] == "大理石"
+        assert dict(shelf.choices())["marble"] == "大理石"
 
 
 def test_a_job_keeps_the_words_that_it_was_queued_with() -> None:

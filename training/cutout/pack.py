@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save
 
 from shopgen_django.ml import files
+from shopgen_django.ml.cards import FOLDER
 from shopgen_django.ml.cutout_net import NAME, SIDE, WIDTHS, CutoutNet
-from shopgen_django.ml.shipped import FOLDER
 
 HERE = Path(__file__).resolve().parent
 

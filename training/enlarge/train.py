@@ -22,9 +22,9 @@ from PIL import Image
 from torch.nn.functional import interpolate
 
 from shopgen_django.ml import files
+from shopgen_django.ml.cards import FOLDER
 from shopgen_django.ml.enlarge import DEPTH, NAME, WIDTH, Doubler, twice
 from shopgen_django.ml.folder import to_safetensors
-from shopgen_django.ml.shipped import FOLDER
 
 HERE = Path(__file__).resolve().parent
 SEED, BATCH, CROP = 11, 16, 64

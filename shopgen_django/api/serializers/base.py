@@ -91,6 +91,15 @@ class Strict(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class ExactBoolean(serializers.BooleanField):
+    """true or false, not the words that forms send for them."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
 class KeyField(serializers.CharField):
     """A product's primary key in the shop: text, or the number itself."""
 

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from shopgen_django.models import ImageKind, ImageState
 
-from .base import CatalogueField, Choice, KeyField, Strict
+from .base import CatalogueField, Choice, ExactBoolean, KeyField, Strict
 from .jobs import EstimateSerializer
 
 SELECTIONS = ("images", "products", "image_filter", "product_filter")
@@ -50,8 +50,8 @@ class BatchSerializer(Strict):
     catalogue = CatalogueField(required=False, allow_blank=True, help_text="Of the products; empty: the default one.")
     image_filter = ImageSelectionSerializer(required=False)
     product_filter = ProductSelectionSerializer(required=False)
-    dry_run = serializers.BooleanField(default=False, help_text="Only say what would happen.")
-    skip_problems = serializers.BooleanField(
+    dry_run = ExactBoolean(default=False, help_text="Only say what would happen.")
+    skip_problems = ExactBoolean(
         default=False, help_text="Queue the items that can be queued; otherwise one problem refuses all."
     )
 

@@ -10,16 +10,7 @@ from rest_framework import serializers
 from shopgen_django.ml.config import TrainConfig
 from shopgen_django.services.trainings import MAX_PRODUCTS, OPTIONS
 
-from .base import KeyField, Strict
-
-
-class ExactBoolean(serializers.BooleanField):
-    """true or false, not the words that forms send for them."""
-
-    def to_internal_value(self, data: Any) -> bool:
-        if not isinstance(data, bool):
-            self.fail("invalid", input=data)
-        return data
+from .base import ExactBoolean, KeyField, Strict
 
 
 def _field(option: Any) -> serializers.Field[Any, Any, Any, Any]:

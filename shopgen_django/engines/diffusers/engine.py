@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.engines.errors import BadRequest, ModelMissing, OutOfMemory, WrongKind
+from shopgen_django.engines.memory import free_bytes
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
 from shopgen_django.exceptions import PermanentError
 
@@ -20,7 +21,7 @@ from .install import EXTRA, load_libraries, missing, require
 from .loading import DTYPES, device_of, dtype_of, load_part, load_parts, weights_in
 from .lora import chosen_files, lora_files
 from .manifest import fingerprint, read_manifest, require_licence, verified
-from .memory import free_bytes, plan_for
+from .memory import plan_for
 from .running import run_request
 from .shelf import SHELF, Key, Loaded
 

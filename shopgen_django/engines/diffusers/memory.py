@@ -6,7 +6,6 @@ import ctypes
 import gc
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 Placement = Literal["whole", "parts", "layers"]
@@ -28,15 +27,6 @@ class Plan:
     """The autoencoder works on tiles, whatever the size of a picture."""
     batch: int
     """Pictures at a time."""
-
-
-def free_bytes(device: str) -> int:
-    """Free memory of a device ("cpu", "cuda", "cuda:1", "mps"), as far as the machine says; 0: not known."""
-    if device.startswith("cuda"):
-        import torch
-
-        return int(torch.cuda.mem_get_info(device)[0])
-    return min((each for each in (_system_free(), _group_free()) if each), default=0)
 
 
 def plan_for(*, weights: int, largest: int, free: int, device: str, pixels: int, batch: int) -> Plan:
@@ -87,23 +77,3 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(
         words in text for words in ("can't allocate memory", "out of memory", "not enough memory")
     )
-
-
-def _system_free() -> int:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    found = {name: rest for name, _colon, rest in (line.partition(":") for line in lines)}
-    return int(found.get("MemAvailable", "0 kB").split()[0]) * 1024
-
-
-def _group_free() -> int:
-    """What the control group (a container's limit) still allows; 0 where there is no limit."""
-    base = Path("/sys/fs/cgroup")
-    try:
-        limit = (base / "memory.max").read_text(encoding="ascii").strip()
-        used = int((base / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return 0
-    return max(1, int(limit) - used) if limit.isdigit() else 0

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from shopgen_django.engines.memory import free_bytes
+
 from .folder import ModelFolder
-from .memory import Plan, free_bytes, give_back
+from .memory import Plan, give_back
 
 Key = tuple[str, ...]
 

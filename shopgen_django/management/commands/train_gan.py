@@ -16,7 +16,7 @@ from shopgen_django.catalogues.registry import get_catalogue
 from shopgen_django.conf import app_settings
 from shopgen_django.engines import get_engine
 from shopgen_django.engines.cutout import Cutout
-from shopgen_django.engines.diffusers.memory import free_bytes
+from shopgen_django.engines.memory import free_bytes
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.management.tables import require_tables
 from shopgen_django.ml.config import AUTO, BASE, SCRATCH
