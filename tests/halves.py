@@ -1,7 +1,8 @@
 """The whole test-suite in two processes at a time, a core each: ``python -m tests.halves [OPTION ...]``.
 
-Half the tests train, draw and measure and know no database; they run beside the others. With a path among the
-options there is one process, as with pytest itself. Each half has databases and folders of its own.
+About half the work trains, draws, measures or keeps a shop's contract; it runs beside the others, whose real workers
+and browsers mind each other. With a path among the options there is one process, as with pytest itself. Each half has
+databases and folders of its own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-BESIDE = ("tests/ml", "tests/imaging", "tests/diffusion")
+BESIDE = ("tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote")
 
 
 def main(options: list[str]) -> int:

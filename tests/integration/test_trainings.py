@@ -96,7 +96,11 @@ def test_planned_started_outlives_the_worker_stopped_resumed_used(trainer: Train
     shop.start_worker()
     trainer.ask("stop")
     stopped = trainer.until("stopped")
-    assert shop.sql("SELECT is_active FROM shopgen_modelversion") == [(0,)]
+    # The run says that it has stopped first, and then its model is registered.
+    kept = shop.wait(
+        lambda: shop.sql("SELECT is_active FROM shopgen_modelversion"), seconds=30, what="the model is registered"
+    )
+    assert kept == [(0,)]
     trainer.ask("resume", minutes=0.01)  # it has trained for longer: it is finished at once
     done = trainer.until("succeeded")
     assert done["images_seen"] >= stopped["images_seen"] and done["error"] == ""
