@@ -27,6 +27,9 @@ DEFAULTS: dict[str, Any] = {
         "repair": {"BACKEND": "shopgen_django.engines.repair.Repair", "OPTIONS": {}},
         # Large picture models; does nothing until its option MODEL names one.
         "diffusion": {"BACKEND": "shopgen_django.engines.diffusers.Diffusers", "OPTIONS": {}},
+        # Models that write about pictures, and that choose tags for them; as above.
+        "text": {"BACKEND": "shopgen_django.engines.transformers.Transformers", "OPTIONS": {}},
+        "tags": {"BACKEND": "shopgen_django.engines.transformers.ZeroShotTags", "OPTIONS": {}},
     },
     # How workers are told that a job waits.
     "QUEUE": {

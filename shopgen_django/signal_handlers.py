@@ -1,5 +1,5 @@
-"""What shopgen does when the shop's own rows change: a deleted product leaves a tombstone on its pictures, a deleted
-user leaves jobs that belong to nobody."""
+"""What shopgen does when the shop's own rows change: a deleted product leaves a tombstone on its pictures and texts,
+a deleted user leaves jobs that belong to nobody."""
 
 from __future__ import annotations
 
@@ -68,15 +68,14 @@ class _Tombstone:
         self.alias = alias
 
     def __call__(self, *, instance: models.Model, **kwargs: Any) -> None:
-        from .models import ProductImage
+        from .models import ProductImage, TextSuggestion
 
-        rows = ProductImage.objects.filter(
-            catalogue=self.alias, object_pk=str(instance.pk), product_deleted_at__isnull=True
-        )
-        nameless = rows.filter(product_label="")
-        if nameless.exists():
-            nameless.update(product_label=_name_of(instance))
-        rows.update(product_deleted_at=timezone.now())
+        mine = {"catalogue": self.alias, "object_pk": str(instance.pk), "product_deleted_at__isnull": True}
+        for rows in (ProductImage.objects.filter(**mine), TextSuggestion.objects.filter(**mine)):
+            nameless = rows.filter(product_label="")
+            if nameless.exists():
+                nameless.update(product_label=_name_of(instance))
+            rows.update(product_deleted_at=timezone.now())
 
 
 def _name_of(instance: models.Model) -> str:

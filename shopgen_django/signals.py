@@ -13,4 +13,10 @@ image_published = Signal()
 image_withdrawn = Signal()
 """A picture was taken back. Arguments: ``image``, ``publication``, ``outcome`` (a WithdrawOutcome), ``user``."""
 
-__all__ = ["image_published", "image_withdrawn"]
+text_published = Signal()
+"""A proposed text now stands in the shop. Arguments: ``suggestion`` (TextSuggestion), ``user``."""
+
+text_withdrawn = Signal()
+"""A text was taken back. Arguments: ``suggestion``, ``outcome`` (a WithdrawOutcome), ``user``."""
+
+__all__ = ["image_published", "image_withdrawn", "text_published", "text_withdrawn"]

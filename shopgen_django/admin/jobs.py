@@ -172,6 +172,7 @@ class JobAdmin(ReadOnlyAdmin):
             "attempts": attempt_rows(job),
             "inputs": [row.image for row in inputs[:100]],
             "outputs": outputs_of(job),
+            "suggestions": job.suggestions.order_by("kind"),
             "took": duration(job.seconds),
             "may_cancel": job.state in ACTIVE_JOB_STATES and job.cancel_requested_at is None
             and self.has_cancel_permission(request),

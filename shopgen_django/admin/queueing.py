@@ -43,15 +43,20 @@ class Plan:
     seconds: float = 0.0
     problems: list[tuple[str, str]] = field(default_factory=list)
     to_import: int = 0
+    texts: bool = False
+    """Whether texts come out instead of pictures."""
     token: uuid.UUID = field(default_factory=uuid.uuid4)
     """One per opened page: makes pressing the button twice harmless."""
 
     @property
     def text(self) -> str:
         jobs, outputs = self.jobs, self.outputs
+        made = ngettext("%(n)d new picture", "%(n)d new pictures", outputs)
+        if self.texts:
+            made = ngettext("%(n)d proposed text", "%(n)d proposed texts", outputs)
         return _("%(jobs)s, %(pictures)s, about %(time)s of work") % {
             "jobs": ngettext("%(n)d job", "%(n)d jobs", jobs) % {"n": jobs},
-            "pictures": ngettext("%(n)d new picture", "%(n)d new pictures", outputs) % {"n": outputs},
+            "pictures": made % {"n": outputs},
             "time": duration(self.seconds),
         }
 
@@ -131,7 +136,7 @@ def _marking(operation: Operation, form: forms.Form, subject: Subject) -> dict[s
 
 def _previewing(operation: Operation, subject: Subject) -> dict[str, Any]:
     """The picture that a preview is made of: the first of those chosen."""
-    if not subject.pictures or operation.max_inputs == 0 or operation.takes_in:
+    if not subject.pictures or operation.max_inputs == 0 or operation.takes_in or operation.makes_texts:
         return {}
     return {"preview_of": picture_url(subject.pictures[0], "large")}
 
@@ -156,7 +161,7 @@ def _plan(
 ) -> tuple[Plan, dict[str, Any]]:
     """What it would do, with parameters ``fixed`` or from the form. Errors of those go into the form, others into the
     plan."""
-    plan = Plan()
+    plan = Plan(texts=operation.makes_texts)
     if fixed:
         params = fixed
     elif filled_in:

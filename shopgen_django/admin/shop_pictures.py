@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.exceptions import ShopgenError
-from shopgen_django.models import ProductImage
+from shopgen_django.models import ProductImage, TextSuggestion
 
 from .thumbnails import SIZES, picture_response, shrink
 
@@ -78,8 +78,8 @@ class ProductLink:
     public_url: str
 
 
-def product_link(image: ProductImage) -> ProductLink | None:
-    """Where the product is found; None when the picture has none or it is gone."""
+def product_link(image: ProductImage | TextSuggestion) -> ProductLink | None:
+    """Where the product is found; None when the picture or text has none or it is gone."""
     if not image.has_product:
         return None
     try:

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from shopgen_django.jobs.health import MAX_COUNT, queue_health
-from shopgen_django.models import ACTIVE_JOB_STATES, ImageState, Job, JobState, ProductImage
+from shopgen_django.models import ACTIVE_JOB_STATES, ImageState, Job, JobState, ProductImage, TextState, TextSuggestion
 from shopgen_django.models.counts import capped_counts
 
 ARRIVING = ("upload", "import_photos")
@@ -21,6 +21,7 @@ class Overview:
     """Counts for the start page; each stops at :data:`MAX_COUNT`."""
 
     waiting: int
+    texts: int
     approved: int
     running: int
     queued: int
@@ -36,10 +37,12 @@ def counted(rows: Any) -> int:
 def overview() -> Overview:
     """One query, and those of the warnings."""
     images = [ProductImage.objects.filter(state=state) for state in (ImageState.IN_REVIEW, ImageState.APPROVED)]
+    texts = TextSuggestion.objects.filter(state=TextState.IN_REVIEW)
     jobs = [Job.objects.filter(state=state) for state in (JobState.RUNNING, JobState.QUEUED, JobState.FAILED)]
-    waiting, approved, running, queued, failed = capped_counts(MAX_COUNT, *images, *jobs)
+    waiting, approved, written, running, queued, failed = capped_counts(MAX_COUNT, *images, texts, *jobs)
     return Overview(
-        waiting=waiting, approved=approved, running=running, queued=queued, failed=failed, warnings=worker_warnings()
+        waiting=waiting, texts=written, approved=approved, running=running, queued=queued, failed=failed,
+        warnings=worker_warnings(),
     )
 
 

@@ -24,6 +24,9 @@ from shopgen_django.models import (
     ModelVersion,
     ProductImage,
     RunState,
+    TextKind,
+    TextState,
+    TextSuggestion,
     TrainingRun,
 )
 
@@ -123,6 +126,21 @@ class ImageFilter(django_filters.FilterSet):
 
     class Meta:
         model = ProductImage
+        fields: list[str] = []
+
+
+class TextFilter(django_filters.FilterSet):
+    state = AnyOf(choices=TextState.choices)
+    kind = AnyOf(choices=TextKind.choices)
+    language = django_filters.CharFilter(max_length=16)
+    catalogue = django_filters.CharFilter(max_length=64)
+    object_pk = django_filters.CharFilter(max_length=255)
+    image = django_filters.UUIDFilter(field_name="image_id")
+    job = django_filters.UUIDFilter(field_name="job_id")
+    batch = django_filters.UUIDFilter(field_name="job__batch")
+
+    class Meta:
+        model = TextSuggestion
         fields: list[str] = []
 
 

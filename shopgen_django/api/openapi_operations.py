@@ -29,6 +29,7 @@ from .serializers.models import (
     TrainingRunSerializer,
 )
 from .serializers.recipes import RecipeChangeSerializer, RecipeCreateSerializer, RecipeSerializer
+from .serializers.suggestions import SuggestionSerializer, TextChangeSerializer, TextDecisionSerializer
 from .serializers.trainings import TrainingCreateSerializer, TrainingResumeSerializer
 
 _JSON = ("application/json",)
@@ -153,6 +154,33 @@ OPERATIONS: dict[tuple[str, str], Described] = {
         description="What stood there before comes back; `withdraw_outcome` says what happened to the shop.",
         request=WithdrawRequestSerializer, responses={200: (PublicationSerializer, "")},
         errors=(400, *_OBJECT, 409, 422),
+    ),
+    ("SuggestionViewSet", "list"): _list(
+        "suggestions_list", "suggestions", "Texts that models have proposed", SuggestionSerializer(many=True),
+        "Made by jobs of the operation `describe`. Callers see those that they asked for; with the permission "
+        "`view_textsuggestion` or `review_textsuggestion` everybody's.",
+    ),
+    ("SuggestionViewSet", "retrieve"): _detail(
+        "suggestions_retrieve", "suggestions", "One proposed text", SuggestionSerializer
+    ),
+    ("SuggestionViewSet", "partial_update"): Described(
+        id="suggestions_change", tag="suggestions", summary="Change a text that waits for review",
+        request=TextChangeSerializer, responses={200: (SuggestionSerializer, "")}, errors=(400, *_OBJECT, 409, 413),
+    ),
+    ("SuggestionViewSet", "review"): Described(
+        id="suggestions_review", tag="suggestions", summary="Approve or reject a text, and put it into the shop",
+        request=TextDecisionSerializer, responses={200: (SuggestionSerializer, "")},
+        errors=(400, *_OBJECT, 409, 413, 422),
+    ),
+    ("SuggestionViewSet", "publish"): Described(
+        id="suggestions_publish", tag="suggestions", summary="Put an approved text into the shop",
+        responses={200: (SuggestionSerializer, "It stands in the shop.")}, errors=(*_OBJECT, 409, 422),
+    ),
+    ("SuggestionViewSet", "withdraw"): Described(
+        id="suggestions_withdraw", tag="suggestions", summary="Take a text back from the shop",
+        description="What stood there before comes back, unless somebody has changed it since: see "
+        "`withdraw_outcome`.",
+        responses={200: (SuggestionSerializer, "")}, errors=(*_OBJECT, 409, 422),
     ),
     ("JobViewSet", "list"): _list(
         "jobs_list", "jobs", "Jobs", JobSerializer(many=True),

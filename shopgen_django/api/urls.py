@@ -12,6 +12,7 @@ from .views.models import ModelViewSet, TrainingRunViewSet
 from .views.operations import OperationViewSet
 from .views.recipes import RecipeViewSet
 from .views.service import HealthViewSet, SchemaViewSet
+from .views.suggestions import SuggestionViewSet
 
 app_name = "shopgen-api"
 
@@ -30,6 +31,16 @@ v1: list[URLPattern | URLResolver] = [
     path("images/<uuid:pk>/review/", ImageViewSet.as_view({"post": "review"}), name="image-review"),
     path("images/<uuid:pk>/publish/", ImageViewSet.as_view({"post": "publish"}), name="image-publish"),
     path("images/<uuid:pk>/withdraw/", ImageViewSet.as_view({"post": "withdraw"}), name="image-withdraw"),
+    path("suggestions/", SuggestionViewSet.as_view({"get": "list"}), name="suggestion-list"),
+    path(
+        "suggestions/<uuid:pk>/", SuggestionViewSet.as_view({"get": "retrieve", "patch": "partial_update"}),
+        name="suggestion-detail",
+    ),
+    path("suggestions/<uuid:pk>/review/", SuggestionViewSet.as_view({"post": "review"}), name="suggestion-review"),
+    path("suggestions/<uuid:pk>/publish/", SuggestionViewSet.as_view({"post": "publish"}), name="suggestion-publish"),
+    path(
+        "suggestions/<uuid:pk>/withdraw/", SuggestionViewSet.as_view({"post": "withdraw"}), name="suggestion-withdraw"
+    ),
     path("jobs/", JobViewSet.as_view({"get": "list", "post": "create"}), name="job-list"),
     path("jobs/batch/", BatchViewSet.as_view({"post": "create"}), name="job-batch"),
     path("jobs/<uuid:pk>/", JobViewSet.as_view({"get": "retrieve"}), name="job-detail"),

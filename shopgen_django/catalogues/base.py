@@ -155,6 +155,43 @@ class Catalogue(ABC):
     def discard(self, receipt: Receipt) -> None:
         """Remove the files that ``publish`` wrote; called when its transaction was rolled back afterwards."""
 
+    # Texts. An adapter that says nothing about them takes none.
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        """Kinds of text that can be written into this shop: of "title", "description", "tags", "alt_text"."""
+        return ()
+
+    def read_text(self, pk: str, kind: str, key: str = "") -> str:
+        """The product's text as it stands, plain; tags one a line. ``key``: the picture, for "alt_text".
+
+        Raises :class:`ProductNotFound`, :class:`shopgen_django.exceptions.FileMissing` for a picture that is gone,
+        :class:`PublishError` for a kind that this shop lacks.
+        """
+        raise self.no_text(kind)
+
+    def write_text(self, pk: str, kind: str, text: str, key: str = "") -> Receipt:
+        """Put the plain ``text`` there; the receipt, with ``placed`` and ``previous`` in the shop's own shape.
+
+        Called inside a transaction, as :meth:`publish`. Raises as :meth:`read_text`, and :class:`PublishError` for a
+        text that the shop can't hold.
+        """
+        raise self.no_text(kind)
+
+    def restore_text(self, pk: str, receipt: Receipt) -> WithdrawOutcome:
+        """Put back what stood there before, unless a person has changed the text since.
+
+        Called inside a transaction. A product or picture that is gone is an outcome, not an error.
+        """
+        raise self.no_text(str(receipt.get("kind", "")))
+
+    def no_text(self, kind: str) -> PublishError:
+        """The error for a kind of text that this shop has no place for."""
+        return PublishError(
+            _("This shop has no place for this kind of text (%(kind)s). It takes: %(possible)s.")
+            % {"kind": kind, "possible": ", ".join(self.text_kinds) or "—"}
+        )
+
     def rebase(self, receipt: Receipt, withdrawn: Receipt) -> Receipt | None:
         """``receipt`` once ``withdrawn``, on which it was laid, has been taken back; None when that changes nothing.
 

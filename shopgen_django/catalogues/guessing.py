@@ -13,6 +13,7 @@ from django.db import models
 TITLES = ("title", "name", "product_name", "product_title", "label", "headline")
 CATEGORIES = ("category", "categories", "product_category", "product_type", "type", "kind", "department", "section")
 DESCRIPTIONS = ("description", "long_description", "short_description", "summary", "body", "details", "text")
+TAGS = ("tags", "keywords", "labels")
 PICTURES = ("image", "picture", "photo", "main_image", "main_picture", "cover", "img")
 ORDERS = ("sort_order", "display_order", "position", "order", "ordering", "rank", "sequence", "index", "weight")
 PRIMARIES = ("is_primary", "is_main", "primary", "is_cover", "is_default", "main", "default", "cover", "is_featured")

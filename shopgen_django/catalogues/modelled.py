@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, BinaryIO, ClassVar
 
 from django.apps import apps
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
-from django.core.exceptions import EmptyResultSet, FieldError, ImproperlyConfigured, ObjectDoesNotExist
+from django.core.exceptions import (
+    EmptyResultSet,
+    FieldDoesNotExist,
+    FieldError,
+    ImproperlyConfigured,
+    ObjectDoesNotExist,
+)
 from django.core.files.base import File
 from django.db import models
 from django.db.models import Q
 from django.utils.module_loading import import_string
 
-from shopgen_django.exceptions import ProductNotFound
+from shopgen_django.exceptions import FileMissing, ProductNotFound
 
 from . import guessing
 from .base import Catalogue, Picture, Placement, Product, Receipt, WithdrawOutcome
 from .reading import Value
 from .shelves import Shelf
+from .texts import FieldText, ListText, RelatedTags, TextPlace, text_field
 
 CHUNK = 500
 """Rows fetched at a time, and keys per query: far below every database's limit of query parameters."""
@@ -34,6 +41,7 @@ class ModelCatalogue(Catalogue):
         "TITLE_FIELD": None,
         "CATEGORY_FIELD": None,
         "DESCRIPTION_FIELD": None,
+        "TAGS_FIELD": None,
         "ACTIVE_FILTER": None,
     }
 
@@ -86,6 +94,104 @@ class ModelCatalogue(Catalogue):
             kinds = (models.CharField, models.TextField)
             source = guessing.named(self.model, guessing.DESCRIPTIONS, kinds)
         return Value(self.model, source, self.where("DESCRIPTION_FIELD"))
+
+    # Texts
+
+    @cached_property
+    def text_places(self) -> dict[str, TextPlace]:
+        """Where texts stand that can be written: columns of the product itself, never of a related row."""
+        found: dict[str, TextPlace] = {}
+        for kind, value in (("title", self.title), ("description", self.description)):
+            if text_field(self.model, value.lookup):
+                found[kind] = FieldText(self.model, str(value.lookup))
+        tags = self._tags_place()
+        return {**found, "tags": tags} if tags is not None else found
+
+    def _tags_place(self) -> TextPlace | None:
+        chosen = self.options["TAGS_FIELD"]
+        kinds = (models.CharField, models.TextField, models.JSONField, models.ManyToManyField)
+        name = guessing.named(self.model, guessing.TAGS, kinds, many=True) if chosen is None else chosen
+        if not name:
+            return None
+        try:
+            field = self.model._meta.get_field(name)
+        except FieldDoesNotExist as error:
+            raise ImproperlyConfigured(f"{self.where('TAGS_FIELD')}: {error}.") from error
+        if isinstance(field, models.ManyToManyField):
+            title = guessing.title_field(field.related_model)
+            return RelatedTags(self.model, name, title) if title else None
+        if not isinstance(field, kinds):
+            raise ImproperlyConfigured(
+                f"{self.where('TAGS_FIELD')}: {self.model._meta.label}.{name} holds neither text, a list nor tags."
+            )
+        return ListText(self.model, name)
+
+    @property
+    def text_kinds(self) -> tuple[str, ...]:
+        try:
+            alt = ("alt_text",) if self.supports_alt_text else ()
+        except ImproperlyConfigured:
+            alt = ()
+        return (*self.text_places, *alt)
+
+    def read_text(self, pk: str, kind: str, key: str = "") -> str:
+        row = self.face(self.row(pk))
+        if kind == "alt_text" and self.supports_alt_text:
+            return self.read_alt(row, key)
+        place = self._place(kind)
+        return place.shown(place.stored(row))
+
+    def write_text(self, pk: str, kind: str, text: str, key: str = "") -> Receipt:
+        row = self.locked(pk)
+        if kind == "alt_text" and self.supports_alt_text:
+            previous = self.read_alt(row, key)
+            return {"kind": kind, "key": key, "placed": self.write_alt(row, key, text), "previous": previous}
+        place = self._place(kind)
+        value, previous = place.value_of(text), place.stored(self.face(row))
+        self.change_row(row, partial(place.put, value=value), place.columns)
+        return {"kind": kind, "key": key, "placed": value, "previous": previous}
+
+    def restore_text(self, pk: str, receipt: Receipt) -> WithdrawOutcome:
+        try:
+            row = self.locked(pk)
+        except ProductNotFound:
+            return WithdrawOutcome.PRODUCT_GONE
+        kind, placed, previous = receipt["kind"], receipt["placed"], receipt["previous"]
+        if kind == "alt_text":
+            try:
+                if self.read_alt(row, receipt["key"]) != placed:
+                    return WithdrawOutcome.KEPT_NEWER
+            except FileMissing:
+                return WithdrawOutcome.KEPT_NEWER  # another picture stands there, with a text of its own
+            self.write_alt(row, receipt["key"], previous)
+            return WithdrawOutcome.RESTORED
+        place = self._place(kind)
+        if place.stored(self.face(row)) != placed:
+            return WithdrawOutcome.KEPT_NEWER
+        self.change_row(row, partial(place.put, value=previous), place.columns)
+        return WithdrawOutcome.RESTORED
+
+    def _place(self, kind: str) -> TextPlace:
+        if kind not in self.text_places:
+            raise self.no_text(kind)
+        return self.text_places[kind]
+
+    def face(self, row: Any) -> Any:
+        """The object whose texts customers see."""
+        return row
+
+    def change_row(self, row: Any, mutate: Callable[[Any], None], columns: list[str]) -> None:
+        """Apply ``mutate`` and save: with save(), so that the shop's own signals hear of it."""
+        mutate(row)
+        row.save(using=self.database, update_fields=[*columns, *changed_at(self.model)])
+
+    def read_alt(self, row: Any, key: str) -> str:
+        """Text alternative of one picture. Raises FileMissing."""
+        return self.shelf().read_alt(row, key)
+
+    def write_alt(self, row: Any, key: str, text: str) -> str:
+        """Set it; what is stored now. Raises FileMissing, PublishError."""
+        return self.shelf().write_alt(row, key, text)
 
     # Products
 
@@ -222,11 +328,12 @@ class ModelCatalogue(Catalogue):
         if len(model._meta.pk_fields) > 1:
             hint = "Give the model a key of one column, or write an adapter of your own."
             found.append(Error(f"{model._meta.label} has a composite key.", hint=hint, id="shopgen.E102", obj=where))
-        for name in ("title", "category", "description"):
+        for name in ("title", "category", "description", "text_places"):
             try:
                 getattr(self, name)
             except ImproperlyConfigured as error:
-                found.append(Error(str(error), id="shopgen.E103", obj=where))
+                if not (found and name == "text_places"):  # which is built on the others
+                    found.append(Error(str(error), id="shopgen.E103", obj=where))
         found += self._check_filter(where) if not found else []
         if not found and self.title.lookup is None and self.options["TITLE_FIELD"] is None:
             hint = f"Set {self.where('TITLE_FIELD')} so that products can be searched in the database."
@@ -256,3 +363,8 @@ class ModelCatalogue(Catalogue):
             text = "The table of pictures has neither an order nor a mark for the main picture: only “gallery” works."
             return [CheckWarning(text, hint=hint, id="shopgen.W102", obj=where)]
         return []
+
+
+def changed_at(model: type[models.Model]) -> list[str]:
+    """The model's times of change, which a save of single columns would leave behind."""
+    return [field.name for field in model._meta.concrete_fields if getattr(field, "auto_now", False)]

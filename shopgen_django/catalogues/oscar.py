@@ -24,6 +24,7 @@ from .base import Picture, Placement, Receipt
 from .modelled import ModelCatalogue
 from .reading import Value
 from .shelves import TableShelf
+from .texts import FieldText, TextPlace
 
 
 class OscarCatalogue(ModelCatalogue):
@@ -68,6 +69,11 @@ class OscarCatalogue(ModelCatalogue):
     @cached_property
     def description(self) -> Value:
         return Value(self.model, _description, "description")
+
+    @cached_property
+    def text_places(self) -> dict[str, TextPlace]:
+        # Oscar's pages show the description as HTML, whatever the class of its field is called.
+        return {"title": FieldText(self.model, "title"), "description": FieldText(self.model, "description", html=True)}
 
     def rows(self) -> models.QuerySet[Any]:
         rows = self.model._default_manager.select_related("parent")

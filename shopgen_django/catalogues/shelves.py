@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.core.files.base import File
@@ -20,6 +20,7 @@ from shopgen_django.exceptions import PublishError
 
 from . import files
 from .base import Picture, Receipt, WithdrawOutcome
+from .texts import cleaned
 
 
 class Shelf(ABC):
@@ -55,6 +56,14 @@ class Shelf(ABC):
     def rebase(self, receipt: Receipt, withdrawn: Receipt) -> Receipt | None:
         """See :meth:`shopgen_django.catalogues.base.Catalogue.rebase`."""
 
+    @abstractmethod
+    def read_alt(self, product: Any, key: str) -> str:
+        """Text alternative of one picture. Raises FileMissing."""
+
+    @abstractmethod
+    def write_alt(self, product: Any, key: str, text: str) -> str:
+        """Set it, where this shop ``supports_alt_text``; what is stored now. Raises FileMissing, PublishError."""
+
     def discard(self, receipt: Receipt) -> None:
         """Remove the file that a rolled back ``publish`` wrote."""
         files.remove_unused(self.model, self.image, receipt["placed"]["file"], self.database)
@@ -65,6 +74,11 @@ class Shelf(ABC):
         transaction.on_commit(
             partial(files.remove_unused, self.model, self.image, name, self.database), using=self.database
         )
+
+
+def alt_value(model: type[models.Model], field: str, text: str) -> str:
+    """The text as the column takes it; "" stays possible. Raises PublishError."""
+    return str(cleaned(cast(models.Field, model._meta.get_field(field)), text)) if text else ""
 
 
 class FieldShelf(Shelf):
@@ -127,6 +141,19 @@ class FieldShelf(Shelf):
         if receipt["previous"]["file"] != withdrawn["placed"]["file"]:
             return None
         return {**receipt, "previous": withdrawn["previous"]}
+
+    def read_alt(self, product: Any, key: str) -> str:
+        if key != self.image or not getattr(product, self.image):
+            raise files.missing(key)
+        return str(getattr(product, self.alt) or "") if self.alt else ""
+
+    def write_alt(self, product: Any, key: str, text: str) -> str:
+        self.read_alt(product, key)
+        assert self.alt
+        value = alt_value(self.model, self.alt, text)
+        setattr(product, self.alt, value)
+        product.save(using=self.database, update_fields=[self.alt])
+        return value
 
     def _set_alt(self, product: Any, alt_text: str) -> None:
         if self.alt:
@@ -193,6 +220,19 @@ class TableShelf(Shelf):
                 file = getattr(row, self.image)
                 return files.open_file(file.storage, file.name)
         raise files.missing(key)
+
+    def read_alt(self, product: Any, key: str) -> str:
+        row = self._row(product, key)
+        if row is None or not getattr(row, self.image):
+            raise files.missing(key)
+        return str(getattr(row, self.alt) or "") if self.alt else ""
+
+    def write_alt(self, product: Any, key: str, text: str) -> str:
+        self.read_alt(product, key)
+        assert self.alt
+        value = alt_value(self.model, self.alt, text)
+        self._set(self._row(product, key), self.alt, value)
+        return value
 
     def _row(self, product: Any, key: str) -> Any | None:
         rows = self.model._base_manager.using(self.database).filter(**{self.foreign_key: product})

@@ -7,7 +7,7 @@ stays in the library.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, BinaryIO, ClassVar
 
@@ -95,6 +95,32 @@ class WagtailCatalogue(ModelCatalogue):
         for image in self._images(self.row(pk)):
             if str(image.pk) == key:
                 return files.open_file(image.file.storage, image.file.name)
+        raise files.missing(key)
+
+    # Texts
+
+    def face(self, row: Any) -> Any:
+        return shown(row)
+
+    def change_row(self, row: Any, mutate: Callable[[Any], None], columns: list[str]) -> None:
+        refuse_locked(row)
+        change(row, mutate, columns)
+
+    def read_alt(self, row: Any, key: str) -> str:
+        return str(self._image(row, key).description)
+
+    def write_alt(self, row: Any, key: str, text: str) -> str:
+        """The description of the image in the library: other pages that show it show the new one as well."""
+        image = self._image(row, key)
+        value = str(files.fit_text(self.image_model, "description", text))
+        image.description = value
+        image.save(update_fields=["description"])
+        return value
+
+    def _image(self, row: Any, key: str) -> Any:
+        for image in self._images(row):
+            if str(image.pk) == key:
+                return image
         raise files.missing(key)
 
     def publish(self, pk: str, *, content: File[bytes], filename: str, alt_text: str, placement: Placement) -> Receipt:

@@ -108,7 +108,7 @@ def write_results(
     """
     if not results:
         return finish(lease, **measured)
-    product = _product_columns(lease.job)
+    product = product_columns(lease.job)
     # Inherited at once, so that it does not depend on the photo's row being kept.
     product["personal"] = lease.job.job_inputs.filter(image__personal=True).exists()
     inputs = _input_ids(lease.job, operation)
@@ -164,7 +164,7 @@ def _input_ids(job: Job, operation: Operation) -> tuple[str, ...]:
     return tuple(str(key) for key in job.job_inputs.order_by("position").values_list("image_id", flat=True))
 
 
-def _product_columns(job: Job) -> dict[str, Any]:
+def product_columns(job: Job) -> dict[str, Any]:
     """The product that the results belong to; one that was deleted meanwhile leaves its tombstone on them as well."""
     if not (job.catalogue and job.object_pk):
         return {"catalogue": "", "object_pk": "", "content_type": None}

@@ -36,6 +36,7 @@ from .outputs import remove_unrecorded, store_output, write_results
 from .queue import get_queue
 from .rings import hard_timeout
 from .sources import PRODUCTS_PER_JOB, arrivals, gather, product_keys, remove_upload, write_parts, write_sources
+from .texts import write_texts
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +141,8 @@ def _work(lease: Lease, stored: list[Any], usage: _Usage) -> bool:
         context = _context(job, operation, params, seed, monitor)
         if operation.takes_in:
             return _take_in(lease, operation, context, stored, usage)
+        if operation.makes_texts:
+            return _write(lease, operation, context, usage)
         for index, output in enumerate(operation.run(context)):
             monitor.check()
             stored.append(store_output(lease, index, output, operation))
@@ -162,9 +165,21 @@ def _take_in(
     if keys is not None and "products" not in params and len(keys) > PRODUCTS_PER_JOB:
         return _persistently(lease, lambda: write_parts(lease, keys, usage.columns()))
     context = replace(context, arrivals=arrivals(lease.job, params, keys, context.report))
-    gathered = gather(operation.run(context), stored, context.check)  # type: ignore[arg-type]
+    gathered = gather(operation.run(context), stored, context.check)
     context.check()
     return _persistently(lease, lambda: write_sources(lease, gathered, usage.columns()))
+
+
+def _write(lease: Lease, operation: Operation, context: OperationContext, usage: _Usage) -> bool:
+    """Have texts proposed; False as :func:`_work`."""
+    if context.product_title:
+        context = replace(context, product_description=_description(lease.job))
+    texts = []
+    for text in operation.run(context):
+        context.check()
+        texts.append(text)
+    context.check()
+    return _persistently(lease, lambda: write_texts(lease, texts, usage.columns()))
 
 
 def _persistently(lease: Lease, write: Callable[[], bool]) -> bool:
@@ -268,6 +283,15 @@ def _category(job: Job, inputs: tuple[InputImage, ...]) -> str:
         except NotFound:
             return ""
     return ""
+
+
+def _description(job: Job) -> str:
+    if not (job.catalogue and job.object_pk):
+        return ""
+    try:
+        return get_catalogue(job.catalogue).get(job.object_pk).description
+    except NotFound:
+        return ""
 
 
 def prepare_threads() -> int:

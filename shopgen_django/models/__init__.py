@@ -15,11 +15,14 @@ from .choices import (
     JobState,
     ReviewDecision,
     RunState,
+    TextKind,
+    TextState,
 )
 from .images import Measurement, ProductImage, Publication, Review
 from .jobs import Job, JobInput
 from .presets import Preset
 from .recipes import Recipe
+from .texts import TextSuggestion
 from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
 from .workers import UnreadableMessage, WorkerBeat
@@ -48,6 +51,9 @@ __all__ = [
     "Review",
     "ReviewDecision",
     "RunState",
+    "TextKind",
+    "TextState",
+    "TextSuggestion",
     "TrainingRun",
     "UnreadableMessage",
     "WorkerBeat",

@@ -69,6 +69,25 @@ class ReviewDecision(TextChoices):
     REJECTED = "rejected", _("rejected")
 
 
+class TextKind(TextChoices):
+    """What a proposed text is for."""
+
+    TITLE = "title", _("title")
+    DESCRIPTION = "description", _("description")
+    TAGS = "tags", _("tags")
+    ALT_TEXT = "alt_text", _("alt text")
+
+
+class TextState(TextChoices):
+    """Life of a proposed text: in_review -> approved | rejected; approved -> published -> withdrawn."""
+
+    IN_REVIEW = "in_review", _("waiting for review")
+    APPROVED = "approved", _("approved")
+    REJECTED = "rejected", _("rejected")
+    PUBLISHED = "published", _("in the shop")
+    WITHDRAWN = "withdrawn", _("withdrawn")
+
+
 class RunState(TextChoices):
     """Life of a training run: estimating -> planned -> queued -> running -> succeeded | stopped | failed | lost.
 

@@ -9,11 +9,12 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from .choices import ACTIVE_JOB_STATES, FINISHED_JOB_STATES, ImageKind, ImageState, JobState
+from .choices import ACTIVE_JOB_STATES, FINISHED_JOB_STATES, ImageKind, ImageState, JobState, TextState
 
 if TYPE_CHECKING:
     from .images import ProductImage  # noqa: F401
     from .jobs import Job  # noqa: F401
+    from .texts import TextSuggestion  # noqa: F401
 
 
 class JobQuerySet(models.QuerySet["Job"]):
@@ -79,6 +80,20 @@ class ImageQuerySet(models.QuerySet["ProductImage"]):
     def visible_to(self, user: Any) -> ImageQuerySet:
         """Pictures that ``user`` may see: all with the view permission, else those they made."""
         if user.has_perm("shopgen.view_productimage"):
+            return self.all()
+        if not getattr(user, "pk", None):
+            return self.none()
+        return self.filter(created_by=user)
+
+
+class TextQuerySet(models.QuerySet["TextSuggestion"]):
+    def waiting(self) -> TextQuerySet:
+        """Texts waiting for a person, the oldest first."""
+        return self.filter(state=TextState.IN_REVIEW).order_by("created_at", "id")
+
+    def visible_to(self, user: Any) -> TextQuerySet:
+        """Texts that ``user`` may see: all with the view or review permission, else those they asked for."""
+        if user.has_perm("shopgen.view_textsuggestion") or user.has_perm("shopgen.review_textsuggestion"):
             return self.all()
         if not getattr(user, "pk", None):
             return self.none()

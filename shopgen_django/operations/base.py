@@ -82,6 +82,20 @@ class Output:
     Names are simple: letters, digits, underscores."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextOutput:
+    """One text that an operation with ``makes_texts`` proposes; a person reads it before it goes anywhere."""
+
+    kind: str
+    """"title", "description", "tags" (one a line) or "alt_text"."""
+    text: str
+    language: str = ""
+    doubts: tuple[str, ...] = ()
+    """What a reader should look at twice, in plain words."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """How it was made: the model, its licence and hash, what left the machine."""
+
+
 def _ignore_progress(share: float, stage: str = "") -> None:
     """Nobody listens."""
 
@@ -100,6 +114,8 @@ class OperationContext:
     """What an operation with ``takes_in`` is to take in, read one by one."""
     model: ModelFiles | None = None
     product_title: str = ""
+    product_description: str = ""
+    """What the shop says of the product; read only for an operation that ``makes_texts``."""
     category: str = ""
     seed: int = 0
     """Set when the parameters name none: drawn once per job, so that a second attempt makes the same pictures."""
@@ -158,6 +174,8 @@ class Operation(ABC):
     """Whether it runs other operations, so that it can't be a step of a chain itself."""
     takes_in: ClassVar[bool] = False
     """Whether it takes pictures in: it gets ``context.arrivals`` and yields an ``arrivals.Outcome`` for each."""
+    makes_texts: ClassVar[bool] = False
+    """Whether it makes texts about its pictures instead of pictures: it yields a ``TextOutput`` for each."""
 
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         """Seconds on one ordinary core, and how many pictures will come out."""
@@ -173,8 +191,9 @@ class Operation(ABC):
         return params
 
     @abstractmethod
-    def run(self, context: OperationContext) -> Iterable[Output]:
-        """Do the work and yield the results one by one (where it ``takes_in``: an Outcome per arrival).
+    def run(self, context: OperationContext) -> Iterable[Any]:
+        """Do the work and yield the results one by one: an Output each (where it ``takes_in``: an Outcome per arrival;
+        where it ``makes_texts``: a TextOutput each).
 
         Raise ``PermanentError`` for what can't succeed however often it is tried, ``TransientError`` for what may.
         """
@@ -189,4 +208,5 @@ __all__ = [
     "Output",
     "Parameters",
     "Text",
+    "TextOutput",
 ]

@@ -130,7 +130,8 @@ def suits_chain(operation: Operation) -> bool:
     """Whether it can be a step: it makes pictures from one picture and needs no trained model."""
     needs_model = bool(operation.model_purpose) and not operation.model_optional
     one_picture = operation.min_inputs <= 1 <= operation.max_inputs
-    return one_picture and not needs_model and operation.public and not operation.is_chain
+    makes_pictures = not operation.makes_texts
+    return one_picture and makes_pictures and not needs_model and operation.public and not operation.is_chain
 
 
 def _upgraded(operation: Operation, step: Mapping[str, Any], number: int) -> Any:

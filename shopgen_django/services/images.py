@@ -149,6 +149,7 @@ def remove_row(image: ProductImage, *, state: str | None = None) -> bool:
     if shows_person(row):
         # The lineage through this row ends with it; what it told about the pictures made from it must not.
         row.children.filter(published_at__isnull=True).update(personal=True)
+        row.suggestions.all().delete()  # words about a person; none of them can have been published
     row.delete()
     transaction.on_commit(partial(_delete_file, storage, name), robust=True)
     return True

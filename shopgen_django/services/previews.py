@@ -9,8 +9,9 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
-from shopgen_django.exceptions import FileMissing, InvalidState, NotAllowed
+from shopgen_django.exceptions import FileMissing, InvalidParameters, InvalidState, NotAllowed
 from shopgen_django.jobs.rings import ring
 from shopgen_django.models import FINISHED_JOB_STATES, Job, ProductImage
 from shopgen_django.operations.preview import Preview
@@ -36,6 +37,8 @@ def submit_preview(
         raise NotAllowed()
     planned = plan_job(operation=operation, params=params, inputs=inputs)
     chosen = choosable(operation)
+    if chosen.makes_texts:
+        raise InvalidParameters(_("Texts have no preview: queue the job, its texts wait to be read."))
     for part in chosen.parts(planned.params):
         require_permission(part, user)
     wanted = Planned(

@@ -56,11 +56,11 @@ def publish_image(*, image: ProductImage, user: Any, placement: str = "main") ->
         raise InvalidParameters(text, fields={"placement": [text]})
     reload_image(image)
     _refuse_unpublishable(image)
-    catalogue = _catalogue(image.catalogue)
+    catalogue = catalogue_of(image.catalogue)
     content = read_image(image)
     receipt: Receipt | None = None
     try:
-        with _transactions(catalogue), _shop_errors(image):
+        with transactions(catalogue), shop_errors(image):
             catalogue.lock(image.object_pk)
             _to_published(image)
             receipt = catalogue.publish(
@@ -95,9 +95,9 @@ def withdraw_image(*, image: ProductImage, user: Any, note: str = "") -> Publica
     if publication is None:
         reload_image(image)
         raise _not_published(image)
-    catalogue = _catalogue(publication.catalogue)
+    catalogue = catalogue_of(publication.catalogue)
     try:
-        with _transactions(catalogue), _shop_errors(image):
+        with transactions(catalogue), shop_errors(image):
             catalogue.lock(publication.object_pk)
             changed = Publication.objects.filter(pk=publication.pk, withdrawn_at__isnull=True).update(
                 withdrawn_at=Now(), withdrawn_by=_person(user), note=note.strip()[:500]
@@ -164,7 +164,8 @@ def _deleted(image: ProductImage) -> ProductNotFound:
     )
 
 
-def _catalogue(alias: str) -> Catalogue:
+def catalogue_of(alias: str) -> Catalogue:
+    """The catalogue of a row. Raises PublishError when its settings are broken."""
     try:
         return get_catalogue(alias)
     except ImproperlyConfigured as error:
@@ -175,21 +176,21 @@ def _catalogue(alias: str) -> Catalogue:
 
 
 @contextmanager
-def _transactions(catalogue: Catalogue) -> Iterator[None]:
+def transactions(catalogue: Catalogue) -> Iterator[None]:
     """One transaction over our rows and the shop's (two nested ones where a router keeps them in two databases)."""
     with transaction.atomic(using=router.db_for_write(ProductImage)), transaction.atomic(using=catalogue.database):
         yield
 
 
 @contextmanager
-def _shop_errors(image: ProductImage) -> Iterator[None]:
+def shop_errors(what: Any) -> Iterator[None]:
     """Whatever the shop's own code raises (its models, its signal receivers) becomes one error with a stable code."""
     try:
         yield
     except ShopgenError:
         raise
     except Exception as error:
-        logger.exception("The shop's catalogue failed with picture %s", image.pk)
+        logger.exception("The shop's catalogue failed with %s", what.pk)
         raise PublishError(
             _("The shop did not take the change (%(kind)s). Nothing was changed; the log has the details.")
             % {"kind": type(error).__name__}

@@ -21,6 +21,8 @@ from shopgen_django.models import (
     MetricPoint,
     ProductImage,
     RunState,
+    TextState,
+    TextSuggestion,
     UnreadableMessage,
 )
 
@@ -36,6 +38,7 @@ class Removed:
 
     jobs: int
     images: int
+    texts: int
     metric_points: int
     messages: int
     files: int
@@ -49,15 +52,17 @@ def apply_retention(*, dry_run: bool = False) -> Removed:
     """
     jobs = _old_jobs()
     images = _old_images()
+    texts = _old_texts()
     points = _old_points()
     messages = _old_messages()
     if dry_run:
         return Removed(
-            jobs=jobs.count(), images=images.count(), metric_points=points.count(), messages=messages.count(), files=0
+            jobs=jobs.count(), images=images.count(), texts=texts.count(), metric_points=points.count(),
+            messages=messages.count(), files=0,
         )
     return Removed(
         jobs=_delete(jobs) + forget_previews(), images=sum(_delete_image(image) for image in _one_by_one(images)),
-        metric_points=_delete(points), messages=_delete(messages), files=sweep_files(),
+        texts=_delete(texts), metric_points=_delete(points), messages=_delete(messages), files=sweep_files(),
     )
 
 
@@ -81,6 +86,13 @@ def _old_images() -> models.QuerySet[ProductImage]:
     if limit is None:
         return ProductImage.objects.none()
     return ProductImage.objects.filter(kind=ImageKind.RESULT, state=ImageState.REJECTED, **limit)
+
+
+def _old_texts() -> models.QuerySet[TextSuggestion]:
+    limit = _older("updated_at", "REJECTED_IMAGES_DAYS")
+    if limit is None:
+        return TextSuggestion.objects.none()
+    return TextSuggestion.objects.filter(state=TextState.REJECTED, **limit)
 
 
 def _old_points() -> models.QuerySet[MetricPoint]:

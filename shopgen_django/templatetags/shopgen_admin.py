@@ -60,6 +60,7 @@ def sg_overview(context: Any) -> dict[str, Any]:
     return {
         "overview": overview(),
         "may_review": user.has_perm("shopgen.review_productimage"),
+        "may_read_texts": user.has_perm("shopgen.review_textsuggestion"),
         "may_see_images": user.has_perm("shopgen.view_productimage"),
         "may_see_jobs": user.has_perm("shopgen.view_job"),
         "may_submit": user.has_perm("shopgen.submit_job"),

@@ -169,7 +169,32 @@ class ShortensNoText(GenericCatalogue):
         return super().publish(pk, alt_text=alt_text, **arguments)
 
 
+class EatsMarkup(GenericCatalogue):
+    def write_text(self, pk: str, kind: str, text: str, key: str = "") -> Any:
+        return super().write_text(pk, kind, text.replace("<b>", "").replace("</b>", ""), key)
+
+
+class RestoresOverOthers(GenericCatalogue):
+    def restore_text(self, pk: str, receipt: Any) -> Any:
+        self.write_text(pk, receipt["kind"], receipt["previous"] or "-", receipt["key"])
+        return WithdrawOutcome.RESTORED
+
+
+class TakesAnyKind(GenericCatalogue):
+    def write_text(self, pk: str, kind: str, text: str, key: str = "") -> Any:
+        return super().write_text(pk, "title", text, key)
+
+
+class CutsTitles(GenericCatalogue):
+    def write_text(self, pk: str, kind: str, text: str, key: str = "") -> Any:
+        return super().write_text(pk, kind, text[:200], key)
+
+
 PLAIN = [
+    (EatsMarkup, "texts_can_be_written_read_and_taken_back"),
+    (RestoresOverOthers, "a_newer_text_of_a_person_is_left_alone"),
+    (TakesAnyKind, "texts_need_a_product_and_a_place"),
+    (CutsTitles, "a_title_that_does_not_fit_is_refused_and_nothing_changes"),
     (ListsProducts, "products_are_streamed_each_once_in_a_stable_order"),
     (RepeatsProducts, "products_are_streamed_each_once_in_a_stable_order"),
     (QueriesPerProduct, "products_take_the_same_number_of_queries_for_three_as_for_twelve"),

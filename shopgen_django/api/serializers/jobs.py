@@ -16,7 +16,7 @@ from .base import CatalogueField, Choice, KeyField, Link, Nested, PersonField, R
 
 class EstimateSerializer(serializers.Serializer[Any]):
     seconds = serializers.FloatField(help_text="Seconds of work on one ordinary core, waiting not counted.")
-    outputs = serializers.IntegerField(help_text="Pictures that will come out.")
+    outputs = serializers.IntegerField(help_text="Pictures (of `describe`: texts) that will come out.")
 
 
 class JobErrorSerializer(serializers.Serializer[Any]):
@@ -53,6 +53,7 @@ class JobSerializer(ReadOnly):
         help_text="Ids of the pictures that the job made, in order. Of an upload or an import: those that are stored "
         "now, the ones that were there already included."
     )
+    suggestions = serializers.SerializerMethodField(help_text="Ids of the texts that the job proposed.")
     problems = JobProblemSerializer(
         many=True, help_text="Products of an import whose photos did not come in, and why."
     )
@@ -71,7 +72,8 @@ class JobSerializer(ReadOnly):
         model = Job
         fields = (
             "id", "state", "operation", "params", "progress", "stage", "status_url", "cancel_url", "retry_url",
-            "estimate", "inputs", "images", "problems", "error", "catalogue", "object_pk", "product_label",
+            "estimate", "inputs", "images", "suggestions", "problems", "error", "catalogue", "object_pk",
+            "product_label",
             "model_version", "batch", "queue", "priority", "attempt", "max_attempts", "not_before",
             "cancel_requested_at", "created_by", "created_at", "updated_at", "started_at", "finished_at", "seconds",
             "device_seconds", "peak_memory",
@@ -85,6 +87,9 @@ class JobSerializer(ReadOnly):
             return [UUID(key) for key in job.result["images"]]
         made = sorted(job.images.all(), key=lambda image: image.index)
         return [image.pk for image in made]
+
+    def get_suggestions(self, job: Job) -> list[UUID]:
+        return [suggestion.pk for suggestion in job.suggestions.all()]
 
     def get_error(self, job: Job) -> dict[str, str] | None:
         if not job.error_code:

@@ -18,7 +18,7 @@ from shopgen_django.api.errors import ApiError, not_found_message
 from shopgen_django.api.filters import JobFilter, StrictFilterBackend
 from shopgen_django.api.serializers.jobs import JobCreateSerializer, JobSerializer
 from shopgen_django.exceptions import NotFound
-from shopgen_django.models import Job, JobInput, ProductImage
+from shopgen_django.models import Job, JobInput, ProductImage, TextSuggestion
 from shopgen_django.services.jobs import cancel_job, retry_job
 from shopgen_django.services.submit import submit_job
 
@@ -91,13 +91,14 @@ def accepted(view: ApiViewSet, job: Job, *, replayed: bool = False) -> Response:
 
 
 def job_rows(user: Any) -> QuerySet[Job]:
-    """The jobs that ``user`` may see, with what their serializer reads: three queries however many there are."""
+    """The jobs that ``user`` may see, with what their serializer reads: four queries however many there are."""
     return (
         Job.objects.visible_to(user)
         .select_related("created_by")
         .defer("history", "request_sha256")
         .prefetch_related(
             Prefetch("job_inputs", queryset=JobInput.objects.only("job_id", "image_id", "position")),
+            Prefetch("suggestions", queryset=TextSuggestion.objects.only("id", "job_id").order_by("kind")),
             Prefetch("images", queryset=ProductImage.objects.only("id", "job_id", "index").order_by()),
         )
     )

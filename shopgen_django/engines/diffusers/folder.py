@@ -88,7 +88,7 @@ def read_folder(path: Path) -> ModelFolder:
     """
     if not path.is_dir():
         raise ModelMissing(_("There is no model folder %(path)s.") % {"path": shown(path)})
-    index = _json(path / INDEX)
+    index = read_json(path / INDEX)
     kind = index.get("_class_name")
     if not isinstance(kind, str):
         raise UnsafeFile(
@@ -108,7 +108,7 @@ def read_folder(path: Path) -> ModelFolder:
             _("%(path)s calls itself a %(kind)s but has no %(names)s.")
             % {"path": shown(path), "kind": kind, "names": ", ".join(absent)}
         )
-    core = _json(path / family.core / "config.json")
+    core = read_json(path / family.core / "config.json")
     if (family.name == "Stable Diffusion XL") != (core.get("addition_embed_type") == "text_time") and (
         family.core == "unet"
     ):
@@ -117,7 +117,7 @@ def read_folder(path: Path) -> ModelFolder:
             % {"path": shown(path), "kind": kind}
         )
     channels = int(core.get("in_channels") or 4)
-    scale = 2 ** (len(_json(path / "vae" / "config.json").get("block_out_channels") or (1, 1, 1, 1)) - 1)
+    scale = 2 ** (len(read_json(path / "vae" / "config.json").get("block_out_channels") or (1, 1, 1, 1)) - 1)
     side = family.size or _side(core.get("sample_size")) * scale or 512
     return ModelFolder(
         path=path, kind=kind, family=family, components=components, tasks=_tasks(path, family, channels),
@@ -129,7 +129,7 @@ def read_controlnet(path: Path, model: ModelFolder) -> Component:
     """A ControlNet's folder (``config.json`` and weights) that fits ``model``. Raises as :func:`read_folder`."""
     if not path.is_dir():
         raise ModelMissing(_("There is no model folder %(path)s.") % {"path": shown(path)})
-    config, core = _json(path / "config.json"), _json(model.path / model.family.core / "config.json")
+    config, core = read_json(path / "config.json"), read_json(model.path / model.family.core / "config.json")
     fits = config.get("_class_name") == "ControlNetModel" and all(
         config.get(name) == core.get(name) for name in ("cross_attention_dim", "block_out_channels")
     )
@@ -137,7 +137,7 @@ def read_controlnet(path: Path, model: ModelFolder) -> Component:
         raise WrongKind(
             _("%(path)s is no ControlNet for %(model)s.") % {"path": shown(path), "model": shown(model.path)}
         )
-    weights, variant, numbers = _weights(path)
+    weights, variant, numbers = weights_of(path)
     return Component(
         name="controlnet", library="diffusers", kind="ControlNetModel", folder=path, weights=weights, variant=variant,
         numbers=numbers,
@@ -173,19 +173,19 @@ def _components(path: Path, index: dict[str, Any]) -> Iterator[Component]:
         folder = path / name
         if not folder.is_dir():
             raise ModelCorrupt(_("%(path)s has no folder %(name)s.") % {"path": shown(path), "name": name})
-        weights, variant, numbers = _weights(folder)
+        weights, variant, numbers = weights_of(folder)
         yield Component(
             name=name, library=library, kind=kind, folder=folder, weights=weights, variant=variant, numbers=numbers
         )
 
 
-def _weights(folder: Path) -> tuple[tuple[Path, ...], str, int]:
+def weights_of(folder: Path) -> tuple[tuple[Path, ...], str, int]:
     """The weight files of a part, the variant they belong to, and how many numbers they hold; none for schedulers,
     tokenizers and the like."""
     config = folder / "config.json"
     if not config.is_file():
         return (), "", 0
-    if "auto_map" in _json(config):
+    if "auto_map" in read_json(config):
         raise UnsafeFile(
             _("%(path)s asks for code from the model's folder (auto_map). That is never run.")
             % {"path": shown(config)}
@@ -262,7 +262,8 @@ def _side(size: object) -> int:
     return int(size) if isinstance(size, int) else 0
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """A small file that holds an object. Raises ModelCorrupt."""
     try:
         if path.stat().st_size > _LARGEST_JSON:
             raise ModelCorrupt(_("%(path)s is far too large for a configuration.") % {"path": shown(path)})

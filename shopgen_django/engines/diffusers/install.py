@@ -45,7 +45,7 @@ def load_libraries(*, hub: bool = False) -> Any:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if not hub:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    _torchvision()
+    fitting_torchvision()
     return _imported()
 
 
@@ -56,7 +56,7 @@ def _imported() -> Any:
         transformers = importlib.import_module("transformers")
         diffusers.StableDiffusionPipeline  # noqa: B018 (lazy modules fail at the first use, not at the import)
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
-        raise BrokenInstall(_broken(error)) from error
+        raise BrokenInstall(broken(error)) from error
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -77,17 +77,21 @@ def versions() -> str:
     return ", ".join(found)
 
 
-def _torchvision() -> None:
-    """It is not needed, but one that doesn't fit torch breaks every import of the libraries that look for it."""
+def fitting_torchvision() -> None:
+    """It is not needed, but one that doesn't fit torch breaks every import of the libraries that look for it.
+
+    Raises BrokenInstall for such a one.
+    """
     if importlib.util.find_spec("torchvision") is None:
         return
     try:
         importlib.import_module("torchvision")
     except Exception as error:
-        raise BrokenInstall(_broken(error)) from error
+        raise BrokenInstall(broken(error)) from error
 
 
-def _broken(error: BaseException) -> str:
+def broken(error: BaseException) -> str:
+    """What to do about a library that can't be imported."""
     found = {}
     for name in ("torch", "torchvision", *VERSIONS[1:]):
         try:

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from shopgen_django.engines.memory import free_bytes
 
@@ -42,17 +42,30 @@ class Loaded:
         self.parts.clear()
 
 
+class Held(Protocol):
+    """What the shelf has to know of a model in memory, whichever engine has loaded it."""
+
+    users: int
+
+    @property
+    def device(self) -> str: ...
+    def close(self) -> None: ...
+
+
+H = TypeVar("H", bound=Held)
+
+
 class Shelf:
     """Loaded models, the least recently used released when room is needed."""
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[Key, Loaded] = OrderedDict()
+        self._entries: OrderedDict[Key, Any] = OrderedDict()
         self._lock = threading.RLock()
 
     @contextmanager
     def borrowed(
-        self, key: Key, load: Callable[[], Loaded], *, capacity: int, need: int, device: str
-    ) -> Iterator[Loaded]:
+        self, key: Key, load: Callable[[], H], *, capacity: int, need: int, device: str
+    ) -> Iterator[H]:
         """The model of ``key``, loaded first when it is not here; it stays while the block runs.
 
         Before loading, others are released until there are fewer than ``capacity`` and ``need`` bytes are free, or

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from .engine import OpenAICompatible
+from .writing import OpenAIVision
 
-__all__ = ["OpenAICompatible"]
+__all__ = ["OpenAICompatible", "OpenAIVision"]

@@ -21,7 +21,7 @@ class Command(BaseCommand):
         removed = apply_retention(dry_run=options["dry_run"])
         verb = "Would remove" if options["dry_run"] else "Removed"
         self.stdout.write(
-            f"{verb} {removed.jobs} jobs, {removed.images} rejected pictures, {removed.metric_points} training "
-            f"figures, {removed.messages} unreadable messages"
+            f"{verb} {removed.jobs} jobs, {removed.images} rejected pictures, {removed.texts} rejected texts, "
+            f"{removed.metric_points} training figures, {removed.messages} unreadable messages"
             + ("." if options["dry_run"] else f", {removed.files} files without a row.")
         )
