@@ -39,7 +39,8 @@ from .shop_pictures import product_link
 from .status import MAX_COUNT, counted
 
 AT_ONCE = 200
-ORDER = tuple(LABELS)
+NAMES: dict[str, Any] = {str(kind): label for kind, label in LABELS.items()}
+ORDER = tuple(NAMES)
 TAKE, REJECT, LATER = "take", "reject", "later"
 REASONS = (
     gettext_lazy("Says what is not true"), gettext_lazy("Says what the photo does not show"),
@@ -147,7 +148,7 @@ class TextSuggestionAdmin(ReadOnlyAdmin):
             context |= {
                 "entries": [_entry(request, row, (problems or {}).get(row.pk, "")) for row in group],
                 "pictures": _pictures(first), "product_link": product_link(first), "first": first,
-                "after": _following(group), "reasons": REASONS, "facts": sorted(first.facts.items()),
+                "after": _following(group), "reasons": REASONS, "facts": _facts(first),
                 "may_publish": self.has_publish_permission(request) and any(_has_place(row) for row in group),
             }
         return TemplateResponse(request, "shopgen_django/admin/texts.html", context)
@@ -249,7 +250,7 @@ class TextSuggestionAdmin(ReadOnlyAdmin):
             state = row.state
             context.update(
                 row=row, state_badge=badge(state, row.get_state_display()), now=text_now(row),
-                pictures=_pictures(row), product_link=product_link(row), facts=sorted(row.facts.items()),
+                pictures=_pictures(row), product_link=product_link(row), facts=_facts(row),
                 may_publish=self.has_publish_permission(request) and state == TextState.APPROVED and _has_place(row),
                 may_withdraw=self.has_withdraw_permission(request) and state == TextState.PUBLISHED,
                 may_reopen=self.may(request, "review_textsuggestion")
@@ -300,9 +301,13 @@ def _entry(request: HttpRequest, row: TextSuggestion, problem: str) -> Entry:
         row.text = posted
     choice = request.POST.get(f"choice-{row.pk}", LATER if row.doubts else TAKE)
     return Entry(
-        row=row, label=str(row.get_kind_display()), now=text_now(row), choice=choice, longest=LONGEST[row.kind],
+        row=row, label=str(NAMES[row.kind]), now=text_now(row), choice=choice, longest=LONGEST[row.kind],
         lines=min(14, max(2, len(row.text) // 60 + row.text.count("\n") + 1)), problem=problem,
     )
+
+
+def _facts(row: TextSuggestion) -> list[tuple[str, str]]:
+    return [(name.replace("_", " "), str(value)) for name, value in sorted(row.facts.items())]
 
 
 def _pictures(row: TextSuggestion) -> list[ProductImage]:

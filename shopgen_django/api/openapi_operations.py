@@ -158,7 +158,7 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("SuggestionViewSet", "list"): _list(
         "suggestions_list", "suggestions", "Texts that models have proposed", SuggestionSerializer(many=True),
         "Made by jobs of the operation `describe`. Callers see those that they asked for; with the permission "
-        "`view_textsuggestion` or `review_textsuggestion` everybody's.",
+        "`view_textsuggestion` everybody's.",
     ),
     ("SuggestionViewSet", "retrieve"): _detail(
         "suggestions_retrieve", "suggestions", "One proposed text", SuggestionSerializer

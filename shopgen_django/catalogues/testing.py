@@ -20,136 +20,26 @@ Every test is one promise that publishing and training rely on.
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-from collections.abc import Callable, Iterator
 from functools import partial
-from io import BytesIO
 from typing import Any
 
 from django.core.checks import CheckMessage
 from django.core.files.base import ContentFile
-from django.core.files.storage import FileSystemStorage, Storage, default_storage
 from django.db import connections, transaction
 from django.db.models.signals import pre_save
-from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
-from PIL import Image
 
 from shopgen_django.exceptions import FileMissing, ProductNotFound, PublishError
 
-from .base import Catalogue, Picture, Receipt, WithdrawOutcome
+from .base import Receipt, WithdrawOutcome
+from .testing_base import ShopRefused, png
+from .testing_texts import TextContract
+
+__all__ = ["CatalogueContract", "png"]
 
 
-def png(colour: str = "teal", size: tuple[int, int] = (64, 48)) -> bytes:
-    """A PNG of one colour, as bytes."""
-    buffer = BytesIO()
-    Image.new("RGB", size, colour).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-class _ShopRefused(Exception):
-    """Raised by the contract in place of the shop's save."""
-
-
-class CatalogueContract:
+class CatalogueContract(TextContract):
     """The promises of :class:`shopgen_django.catalogues.Catalogue`, one test each."""
-
-    has_categories = True
-    """Set to False for a shop that has none: ``make_product`` may then ignore the category."""
-
-    # Hooks
-
-    def make_catalogue(self) -> Catalogue:
-        """The adapter under test."""
-        raise NotImplementedError
-
-    def make_product(self, *, title: str, category: str = "", picture: bytes | None = None) -> str:
-        """A product on offer, with ``picture`` as its main one if given; its key as text."""
-        raise NotImplementedError
-
-    def person_replaces(self, pk: str, content: bytes) -> None:
-        """What a person of the shop does to give the product another main picture."""
-        raise NotImplementedError
-
-    def delete_product(self, pk: str) -> None:
-        """What a person of the shop does to delete the product."""
-        catalogue = self.make_catalogue()
-        catalogue.model._base_manager.get(pk=catalogue.to_pk(pk)).delete()
-
-    def missing_pks(self) -> list[str]:
-        """Keys that no product has, some of which can't be keys at all."""
-        return ["987654321", "00000000-0000-4000-8000-000000000000", "no such key", "", "\x00", "9" * 200]
-
-    def storage(self) -> Storage:
-        """The storage of the shop's pictures."""
-        return default_storage
-
-    def stored_files(self) -> dict[str, bytes]:
-        """Every file of the shop's storage."""
-        storage = self.storage()
-        if not isinstance(storage, FileSystemStorage) and not hasattr(storage, "location"):
-            raise NotImplementedError("Override stored_files() for a storage that isn't a folder.")
-        found = {}
-        for folder, _folders, names in os.walk(str(storage.location)):
-            for name in names:
-                path = os.path.join(folder, name)
-                with open(path, "rb") as handle:
-                    found[path] = handle.read()
-        return found
-
-    # Helpers
-
-    def _publish(self, pk: str, content: bytes, *, alt: str = "A picture", placement: Any = "main") -> Receipt:
-        catalogue = self.make_catalogue()
-        with self._committed(catalogue):
-            receipt = catalogue.publish(
-                pk, content=ContentFile(content), filename="made.png", alt_text=alt, placement=placement
-            )
-        stored = json.loads(json.dumps(receipt))
-        assert isinstance(stored, dict), "publish() has to return a dict that JSON can hold"
-        assert stored == receipt, f"the receipt changes when it is stored as JSON: {receipt!r}"
-        return stored
-
-    def _withdraw(self, pk: str, receipt: Receipt) -> WithdrawOutcome:
-        catalogue = self.make_catalogue()
-        with self._committed(catalogue):
-            outcome = catalogue.withdraw(pk, receipt)
-        assert isinstance(outcome, WithdrawOutcome), f"withdraw() has to return a WithdrawOutcome, not {outcome!r}"
-        return outcome
-
-    @contextlib.contextmanager
-    def _committed(self, catalogue: Catalogue) -> Iterator[None]:
-        """A transaction whose on_commit functions run, although the test itself is rolled back."""
-        with (
-            TestCase.captureOnCommitCallbacks(using=catalogue.database, execute=True),
-            transaction.atomic(using=catalogue.database),
-        ):
-            yield
-
-    def _pictures(self, pk: str) -> list[Picture]:
-        return self.make_catalogue().pictures(pk)
-
-    def _bytes(self, pk: str, key: str) -> bytes:
-        with contextlib.closing(self.make_catalogue().open_picture(pk, key)) as handle:
-            return handle.read()
-
-    def _contents(self, pk: str) -> list[bytes]:
-        return [self._bytes(pk, picture.key) for picture in self._pictures(pk)]
-
-    def _titles(self, **filters: Any) -> list[str]:
-        return [product.title for product in self.make_catalogue().products(**filters)]
-
-    def _raises(self, expected: type[Exception], what: str, call: Callable[[], Any]) -> None:
-        try:
-            result = call()
-        except expected:
-            return
-        except Exception as error:
-            raise AssertionError(f"{what} has to raise {expected.__name__}, not {error!r}") from error
-        if hasattr(result, "close"):
-            result.close()
-        raise AssertionError(f"{what} has to raise {expected.__name__}")
 
     # Reading
 
@@ -281,7 +171,7 @@ class CatalogueContract:
         pictures, stored = self._pictures(pk), self.stored_files()
 
         def refuse(**kwargs: Any) -> None:
-            raise _ShopRefused
+            raise ShopRefused
 
         pre_save.connect(refuse)
         try:
@@ -300,10 +190,10 @@ class CatalogueContract:
         pictures, stored = self._pictures(pk), self.stored_files()
         catalogue = self.make_catalogue()
         receipt: Receipt = {}
-        with contextlib.suppress(_ShopRefused), transaction.atomic(using=catalogue.database):
+        with contextlib.suppress(ShopRefused), transaction.atomic(using=catalogue.database):
             content = ContentFile(png("gold"))
             receipt = catalogue.publish(pk, content=content, filename="a.png", alt_text="", placement="main")
-            raise _ShopRefused
+            raise ShopRefused
         catalogue.discard(receipt)
         assert self._pictures(pk) == pictures
         assert self.stored_files() == stored, "a file was left behind, or one is missing"
@@ -376,70 +266,6 @@ class CatalogueContract:
         assert self._contents(pk) == [png("gold"), png("navy"), png("red"), png("green")]
         assert self._withdraw(pk, receipt) == WithdrawOutcome.RESTORED
         assert self._pictures(pk) == pictures
-
-    # Texts
-
-    def _write(self, pk: str, kind: str, text: str) -> Receipt:
-        catalogue = self.make_catalogue()
-        key = self._pictures(pk)[0].key if kind == "alt_text" else ""
-        with self._committed(catalogue):
-            receipt = catalogue.write_text(pk, kind, text, key)
-        assert json.loads(json.dumps(receipt)) == receipt, f"the receipt changes when it is stored: {receipt!r}"
-        return receipt
-
-    def _restore(self, pk: str, receipt: Receipt) -> WithdrawOutcome:
-        catalogue = self.make_catalogue()
-        with self._committed(catalogue):
-            return catalogue.restore_text(pk, receipt)
-
-    def _text(self, pk: str, kind: str) -> str:
-        key = self._pictures(pk)[0].key if kind == "alt_text" else ""
-        return self.make_catalogue().read_text(pk, kind, key)
-
-    def _texts(self) -> list[str]:
-        return [kind for kind in self.make_catalogue().text_kinds if kind != "tags"]
-
-    def test_texts_can_be_written_read_and_taken_back(self) -> None:
-        for kind in self._texts():
-            pk = self.make_product(title="Dress", picture=png("navy"))
-            before = self._text(pk, kind)
-            first = self._write(pk, kind, "Tea & <b>cake</b> – 金色连衣裙")
-            assert self._text(pk, kind) == "Tea & <b>cake</b> – 金色连衣裙", "a plain text has to stay one"
-            second = self._write(pk, kind, "Another text")
-            assert self._restore(pk, second) == WithdrawOutcome.RESTORED
-            assert self._text(pk, kind) == "Tea & <b>cake</b> – 金色连衣裙"
-            assert self._restore(pk, first) == WithdrawOutcome.RESTORED
-            assert self._text(pk, kind) == before, f"{kind} is not as it was"
-
-    def test_a_newer_text_of_a_person_is_left_alone(self) -> None:
-        for kind in self._texts():
-            pk = self.make_product(title="Dress", picture=png("navy"))
-            receipt = self._write(pk, kind, "Ours")
-            self._write(pk, kind, "A person’s")
-            assert self._restore(pk, receipt) == WithdrawOutcome.KEPT_NEWER
-            assert self._text(pk, kind) == "A person’s"
-
-    def test_texts_need_a_product_and_a_place(self) -> None:
-        pk = self.make_product(title="Dress", picture=png("navy"))
-        catalogue = self.make_catalogue()
-        self._raises(PublishError, "an unknown kind", lambda: catalogue.write_text(pk, "poem", "Roses"))
-        self._raises(PublishError, "an unknown kind", lambda: catalogue.read_text(pk, "poem"))
-        for kind in self._texts():
-            receipt = self._write(pk, kind, "Ours")
-            for missing in self.missing_pks():
-                self._raises(ProductNotFound, "write_text()", partial(catalogue.write_text, missing, kind, "Ours"))
-            if kind == "alt_text":
-                self._raises(FileMissing, "an unknown key", partial(catalogue.write_text, pk, kind, "x", "no-key"))
-            other = self.make_product(title="Other")
-            self.delete_product(other)
-            assert self._restore(other, receipt) == WithdrawOutcome.PRODUCT_GONE
-
-    def test_a_title_that_does_not_fit_is_refused_and_nothing_changes(self) -> None:
-        if "title" not in self._texts():
-            return
-        pk = self.make_product(title="Dress")
-        self._raises(PublishError, "a title of 5,000 signs", lambda: self._write(pk, "title", "x" * 5000))
-        assert self.make_catalogue().get(pk).title == "Dress"
 
     def test_the_admin_address_is_an_address_or_nothing(self) -> None:
         url = self.make_catalogue().admin_change_url(self.make_product(title="Dress"))

@@ -92,8 +92,8 @@ class TextQuerySet(models.QuerySet["TextSuggestion"]):
         return self.filter(state=TextState.IN_REVIEW).order_by("created_at", "id")
 
     def visible_to(self, user: Any) -> TextQuerySet:
-        """Texts that ``user`` may see: all with the view or review permission, else those they asked for."""
-        if user.has_perm("shopgen.view_textsuggestion") or user.has_perm("shopgen.review_textsuggestion"):
+        """Texts that ``user`` may see: all with the view permission, else those they asked for."""
+        if user.has_perm("shopgen.view_textsuggestion"):
             return self.all()
         if not getattr(user, "pk", None):
             return self.none()

@@ -123,7 +123,7 @@ class Describe(Operation):
     Parameters = DescribeParameters
     min_inputs = 1
     max_inputs = 8
-    together = gettext_lazy("They show one product: look at them together.")
+    together = gettext_lazy("The photos show one product; they are looked at together and give one set of texts")
     accelerated = True
     makes_texts = True
     engines: ClassVar[tuple[str, ...]] = (ENGINE, TAGGER)

@@ -23,7 +23,7 @@ TAG_LENGTH = 40
 
 _SPACES = re.compile(r"[^\S\n]+")
 _BREAKS = re.compile(r"\n{3,}")
-_MARKUP = re.compile(r"(\*\*|__|^#{1,6}\s+|^\s*[-*•]\s+)", re.MULTILINE)
+_MARKUP = re.compile(r"(\*\*|__|^#{1,6}[^\S\n]+|^[^\S\n]*[-*•][^\S\n]+)", re.MULTILINE)
 _QUOTED = re.compile(r"^[\"'“”«»„‘’「『]+|[\"'“”«»„‘’」』]+$")
 _OPENING = re.compile(r"^(?:an?|the)?\s*(?:image|picture|photo(?:graph)?)\s+(?:of|showing)\s+", re.IGNORECASE)
 _OPENING_ZH = re.compile(r"^(?:这是)?一?[张幅](?:图片|照片|图像)[,，:：]?")

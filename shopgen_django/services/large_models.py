@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings, usable_cores
 from shopgen_django.engines.diffusers.folder import INDEX, read_folder
 from shopgen_django.engines.diffusers.manifest import Manifest, read_manifest, verified, write_manifest
+from shopgen_django.engines.transformers.folder import is_text_folder, read_text_folder
 from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -35,7 +36,8 @@ class LargeModel:
 
 
 def add_model(path: Path, *, name: str, licence: str, commercial: bool, source: str, base: str = "") -> LargeModel:
-    """Check a diffusers folder, write its manifest and link it under ``name``. Adding it again renews the manifest.
+    """Check a folder of the diffusers or transformers library, write its manifest and link it under ``name``. Adding it
+    again renews the manifest.
 
     Raises InvalidParameters for a folder that can't be used (the reason is the engine's), a name that can't be, or
     without licence and source; InvalidState for a name that is taken, a folder that can't be written to, and for a
@@ -58,7 +60,7 @@ def add_model(path: Path, *, name: str, licence: str, commercial: bool, source: 
             _("The licence forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] if that is what you want.")
         )
     try:
-        read_folder(folder)
+        _kind_and_bytes(folder)
     except PermanentError as error:
         raise InvalidParameters(str(error)) from error
     place = models_folder() / name
@@ -125,11 +127,20 @@ def remove_model(model: LargeModel) -> None:
 
 def _model(place: Path) -> LargeModel | None:
     folder = place.resolve()
-    if not (folder / INDEX).is_file():
+    if not (folder / INDEX).is_file() and not is_text_folder(folder):
         return None
     try:
         manifest = read_manifest(folder)
-        read = read_folder(folder)
+        kind, size = _kind_and_bytes(folder)
     except PermanentError as error:
         return LargeModel(name=place.name, folder=folder, kind="?", bytes=0, manifest=None, problem=str(error))
-    return LargeModel(name=place.name, folder=folder, kind=read.family.name, bytes=read.bytes, manifest=manifest)
+    return LargeModel(name=place.name, folder=folder, kind=kind, bytes=size, manifest=manifest)
+
+
+def _kind_and_bytes(folder: Path) -> tuple[str, int]:
+    """What a folder holds, and the size of its weights. Raises the engines' errors for one that can't be used."""
+    if is_text_folder(folder) and not (folder / INDEX).is_file():
+        text = read_text_folder(folder)
+        return text.architecture, text.bytes
+    read = read_folder(folder)
+    return read.family.name, read.bytes

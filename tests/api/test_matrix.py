@@ -14,7 +14,8 @@ from rest_framework.test import APIClient
 
 from shopgen_django.api.permissions import VerbPermission
 from shopgen_django.api.urls import v1
-from shopgen_django.models import ImageState, Job, MetricPoint, Recipe, TrainingRun
+from shopgen_django.models import ImageState, Job, MetricPoint, Recipe, TextSuggestion, TrainingRun
+from shopgen_django.services.texts import approve_text, publish_text
 from tests.api.conftest import BASE
 from tests.factories import make_image, picture_bytes
 from tests.testshop.models import Product
@@ -88,6 +89,16 @@ MATRIX: dict[tuple[str, str], Row] = {
         plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("submit_job",),
         body=lambda: {"operation": "generate", "product_filter": {}, "dry_run": True},
     ),
+    ("suggestion-list", "get"): Row(**LISTED),
+    ("suggestion-detail", "get"): Row(**SEEN),
+    ("suggestion-detail", "patch"): Row(
+        plain=403, owner=403, permitted=200, needs=("review_textsuggestion",), body=lambda: {"text": "Hat"}
+    ),
+    ("suggestion-review", "post"): Row(
+        plain=403, owner=403, permitted=200, needs=("review_textsuggestion",), body=lambda: {"decision": "approved"}
+    ),
+    ("suggestion-publish", "post"): Row(plain=403, owner=403, permitted=200, needs=("publish_textsuggestion",)),
+    ("suggestion-withdraw", "post"): Row(plain=403, owner=403, permitted=200, needs=("withdraw_textsuggestion",)),
     ("job-detail", "get"): Row(**SEEN),
     ("job-cancel", "post"): Row(
         plain=403, owner=200, permitted=200, needs=("cancel_job",), owner_has=("submit_job",)
@@ -111,7 +122,8 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("health", "get"): Row(plain=403, owner=403, permitted=200, staff=200),
     ("schema", "get"): Row(plain=200, owner=200, permitted=200),
 }
-VIEW = ("view_job", "view_productimage", "view_modelversion", "view_trainingrun")
+VIEW = ("view_job", "view_productimage", "view_modelversion", "view_trainingrun", "view_textsuggestion")
+DECIDED = ("-review", "-publish", "-withdraw")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 
@@ -155,13 +167,26 @@ def world(db: None, model: Any, client_of: Any) -> dict[str, Any]:
     order = {"options": {"minutes": 5}, "catalogue": "default", "products": [], "activate": False}
     run = TrainingRun.objects.create(name="run", output_dir="/somewhere", created_by=owner.user, order=order)
     MetricPoint.objects.create(run=run, images_seen=100, seconds=1.0, values={"loss": 1.0})
+    texts = [
+        TextSuggestion.objects.create(kind=kind, text=kind, proposed=kind, **place)
+        for kind in ("title", "description", "alt_text")
+    ]
+    approve_text(suggestion=texts[1])
+    texts[2].kind = "description"
+    texts[2].save()
+    publish_text(suggestion=approve_text(suggestion=texts[2]))
     keys = {
+        "suggestion-publish": texts[1].pk,
+        "suggestion-withdraw": texts[2].pk,
         "image-review": images[ImageState.IN_REVIEW].pk,
         "image-publish": images[ImageState.APPROVED].pk,
         "image-withdraw": published.pk,
         "job-retry": jobs["failed"].pk,
     }
-    defaults = {"image": images[ImageState.APPROVED].pk, "job": jobs["queued"].pk, "model": model.pk, "run": run.pk}
+    defaults = {
+        "suggestion": texts[0].pk, "image": images[ImageState.APPROVED].pk, "job": jobs["queued"].pk,
+        "model": model.pk, "run": run.pk,
+    }  # fmt: skip
     return {"owner": owner, "keys": keys, "defaults": defaults}
 
 
@@ -212,7 +237,7 @@ def test_who_may(name: str, method: str, world: dict[str, Any], client_of: Any) 
     permitted = client_of("permitted", *row.needs, *VIEW)
     if name.startswith("recipe") and method in {"post", "delete"}:
         assert answer.status_code == row.permitted, "recipes are the whole shop's"
-    elif name not in {"job-cancel", "job-retry", "image-review", "image-publish", "image-withdraw"}:
+    elif name not in {"job-cancel", "job-retry"} and not (method == "post" and name.endswith(DECIDED)):
         assert ask(permitted, method, url, row).status_code == row.permitted
     owner = world["owner"]
     if row.owner_has:

@@ -274,7 +274,8 @@ def test_retention(settings: Any, django_capture_on_commit_callbacks: Any) -> No
     UnreadableMessage.objects.create(queue_name="q", payload="p", error="e")
     out = StringIO()
     call_command("shopgen_retention", "--dry-run", stdout=out)
-    assert "Would remove 1 jobs, 3 rejected pictures, 1 training figures, 0 unreadable messages." in out.getvalue()
+    told = "Would remove 1 jobs, 3 rejected pictures, 0 rejected texts, 1 training figures, 0 unreadable messages."
+    assert told in out.getvalue()
     assert Job.objects.filter(pk=finished.pk).exists()
     with django_capture_on_commit_callbacks(execute=True):
         removed = apply_retention()

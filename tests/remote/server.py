@@ -30,6 +30,7 @@ class Told:
         self.faults: list[str] = []
         self.reply = "b64_json"
         self.url = ""
+        self.texts: dict[str, Any] = {"title": "Red hat", "alt_text": "A red hat"}
         self.released = threading.Event()
 
 
@@ -50,6 +51,8 @@ class Handler(BaseHTTPRequestHandler):
         fault = self.told.faults.pop(0) if self.told.faults else ""
         if fault:
             getattr(self, f"_{fault}")(asked)
+        elif self.path.endswith("/chat/completions"):
+            self._chat(asked)
         else:
             self._picture(asked)
 
@@ -64,6 +67,12 @@ class Handler(BaseHTTPRequestHandler):
             content = part.get_payload(decode=True)
             fields[str(name)] = content if part.get_filename() else content.decode()
         return {"fields": fields}
+
+    def _chat(self, asked: dict[str, Any], content: Any = None, **choice: Any) -> None:
+        if content is None:
+            content = json.dumps(self.told.texts)
+        message = {"role": "assistant", "content": content}
+        self._json(200, {"choices": [{"index": 0, "message": message, "finish_reason": "stop", **choice}]})
 
     def _picture(self, asked: dict[str, Any], content: bytes | None = None) -> None:
         size = asked.get("json", asked.get("fields", {})).get("size", "64x48")
@@ -131,6 +140,24 @@ class Handler(BaseHTTPRequestHandler):
     def _hang(self, asked: Any) -> None:
         self.told.released.wait(20)
         self._picture(asked)
+
+    def _chatty(self, asked: Any) -> None:
+        self._chat(asked, "I see a hat.")
+
+    def _fenced(self, asked: Any) -> None:
+        self._chat(asked, f"Of course!\n```json\n{json.dumps(self.told.texts)}\n```")
+
+    def _in_parts(self, asked: Any) -> None:
+        self._chat(asked, [{"type": "text", "text": json.dumps(self.told.texts)}])
+
+    def _too_long(self, asked: Any) -> None:
+        self._chat(asked, '{"title": "Re', finish_reason="length")
+
+    def _unwilling(self, asked: Any) -> None:
+        self._chat(asked, "", finish_reason="content_filter")
+
+    def _no_choices(self, asked: Any) -> None:
+        self._json(200, {"choices": []})
 
     def _drip(self, asked: Any) -> None:
         self.send_response(200)

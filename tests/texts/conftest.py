@@ -23,7 +23,8 @@ def picture(size: tuple[int, int] = (90, 70)) -> Image.Image:
 
 def request(**values: Any) -> TextRequest:
     fields: dict[str, Any] = {
-        "images": (picture(),), "kinds": ("title", "alt_text"), "title": "shirt", "lengths": {"title": 120, "alt_text": 180},
+        "images": (picture(),), "kinds": ("title", "alt_text"), "title": "shirt",
+        "lengths": {"title": 120, "alt_text": 180},
     }  # fmt: skip
     return TextRequest(**{**fields, **values})
 

@@ -43,7 +43,7 @@ def test_a_model_that_follows_instructions_writes_what_it_was_taught(llava: Path
 
 
 def test_an_answer_that_is_no_json_is_asked_for_once_more_and_then_an_error(llava: Path) -> None:
-    with pytest.raises(errors.BadOutput, match="JSON|has no text"):
+    with pytest.raises(errors.BadOutput, match=r"JSON|has no text"):
         Transformers(MODEL=llava).write(request(kinds=("description",), title="never seen"))
 
 

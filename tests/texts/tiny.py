@@ -14,8 +14,9 @@ VISION = {
     "patch_size": 8,
 }
 TEXT = {"hidden_size": 32, "intermediate_size": 37, "num_attention_heads": 4, "num_hidden_layers": 2}
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
-         "a", "red", "blue", "shirt", "dress", "on", "the", "table"]  # fmt: skip
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *LETTERS, *(f"##{letter}" for letter in LETTERS),
+         "red", "blue", "shirt", "dress", "on", "the", "table"]  # fmt: skip
 JSON_SIGNS = [*"▁abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,-:{}\"[]'?!()\n“”|<>_"]
 
 
@@ -41,8 +42,8 @@ def make_blip(folder: Path) -> Path:
 
     torch.manual_seed(0)
     words = bert_tokenizer(folder)
-    text = {**TEXT, "vocab_size": len(words), "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0, "sep_token_id": 3,
-            "max_position_embeddings": 64, "encoder_hidden_size": 32}  # fmt: skip
+    text = {**TEXT, "vocab_size": len(words), "bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0,
+            "sep_token_id": 3, "max_position_embeddings": 64, "encoder_hidden_size": 32}  # fmt: skip
     BlipForConditionalGeneration(
         BlipConfig(text_config=text, vision_config=VISION, projection_dim=16)
     ).save_pretrained(str(folder))
@@ -192,7 +193,7 @@ def teach(folder: Path, image: Any, asked: str, answer: str) -> None:
         loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        if float(loss) < 0.005:
+        if loss.item() < 0.005:
             break
-    assert float(loss) < 0.05, "the tiny model did not learn its answer"
+    assert loss.item() < 0.05, "the tiny model did not learn its answer"
     model.save_pretrained(str(folder))

@@ -63,13 +63,13 @@ def read_text_folder(path: Path) -> TextFolder:
     architecture = str(named[0]) if isinstance(named, list) and len(named) == 1 else ""
     family = family_of(architecture)
     if family is None:
-        hint = _(" It needs torchvision for its processor: let a server run it (see “A server instead”).")
-        raise WrongKind(
-            _("%(path)s is a %(kind)s. Known are: %(known)s.")
-            % {"path": shown(path), "kind": architecture or "?",
-               "known": ", ".join(name for family in FAMILIES for name in family.classes)}
-            + (hint if architecture in ELSEWHERE else "")
-        )
+        told = _("%(path)s is a %(kind)s. Known are: %(known)s.") % {
+            "path": shown(path), "kind": architecture or "?",
+            "known": ", ".join(name for family in FAMILIES for name in family.classes),
+        }
+        if architecture in ELSEWHERE:
+            told += " " + _("Its processor needs torchvision, which is not used here: let a server run it.")
+        raise WrongKind(told)
     weights, variant, numbers = weights_of(path)
     return TextFolder(
         path=path, architecture=architecture, family=family, weights=weights, variant=variant, numbers=numbers

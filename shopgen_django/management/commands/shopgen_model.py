@@ -16,7 +16,7 @@ EXAMPLES = """examples:
       manage.py shopgen_model add u2netp
   a network of your own:
       manage.py shopgen_model add isnet.onnx --name isnet --licence Apache-2.0 --size 1024 1024 --mean 0.5 0.5 0.5
-  a large picture model, a folder as the diffusers library saves it; it stays where it is:
+  a large model, a folder as the diffusers or the transformers library saves it; it stays where it is:
       manage.py shopgen_model add /srv/models/sdxl --licence OpenRAIL++-M --source https://example.org/sdxl
   what is there, and whether the files are still what was added:
       manage.py shopgen_model list
