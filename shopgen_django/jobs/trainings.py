@@ -138,6 +138,8 @@ class Trainings:
         elif status < 0:
             rows.filter(state=RunState.RUNNING).update(state=RunState.LOST, error=_killed(-status), **end)
             rows.update(state=RunState.FAILED, error=_killed(-status), **end)
+            # A sweep may have found it dead before; only whoever collects its status knows what it died of.
+            left.filter(state=RunState.LOST).update(error=_killed(-status))
         else:
             told = log_tail(child.log)[-TAIL_CHARACTERS:]
             reason = _("Its process has ended with status %(status)d. What it said last:") % {"status": status}

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from shopgen_django.engines import reset_engines
+from shopgen_django.engines.diffusers.shelf import SHELF
 from shopgen_django.engines.texts import TextRequest
 from shopgen_django.engines.wording import question
 from tests.texts import tiny
@@ -45,6 +46,13 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny.make_llava(tmp_path_factory.mktemp("models") / "tiny-llava")
     tiny.teach(folder, picture(), question(request()), ANSWER)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_loaded() -> Iterator[None]:
+    """The shelf of loaded models is one for all engines, so other tests would find these there."""
+    yield
+    SHELF.release()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,13 @@ def _load(diffusers: Any, component: Component, dtype: Any) -> Any:
     if component.variant:
         options["variant"] = component.variant
     module, told = cls.from_pretrained(where, **options)
+    require_whole(told, component.folder)
+    return module.eval()
+
+
+def require_whole(told: Mapping[str, Any], folder: Path) -> None:
+    """Raises ModelCorrupt when ``output_loading_info`` of either library says that tensors were missing or did not
+    fit: they would hold random values."""
     for what, text in (
         ("missing_keys", _("tensors are missing")), ("mismatched_keys", _("tensors have another shape")),
         ("error_msgs", _("tensors can't be used")),
@@ -112,9 +119,8 @@ def _load(diffusers: Any, component: Component, dtype: Any) -> Any:
             names = ", ".join(str(each[0] if isinstance(each, tuple) else each) for each in sorted(found, key=str)[:3])
             raise ModelCorrupt(
                 _("%(path)s: %(what)s (%(count)d, for example %(names)s). The model would work with random values.")
-                % {"path": shown(component.folder), "what": text, "count": len(found), "names": names}
+                % {"path": shown(folder), "what": text, "count": len(found), "names": names}
             )
-    return module.eval()
 
 
 def _class(diffusers: Any, component: Component) -> Any:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.engines.diffusers.folder import shown
-from shopgen_django.engines.diffusers.loading import DTYPES, device_of, dtype_of, first_line
+from shopgen_django.engines.diffusers.loading import DTYPES, device_of, dtype_of, first_line, require_whole
 from shopgen_django.engines.diffusers.manifest import fingerprint, read_manifest, require_licence, verified
 from shopgen_django.engines.diffusers.memory import ran_out
 from shopgen_django.engines.diffusers.shelf import SHELF, Key
@@ -217,15 +217,5 @@ def whole_network(library: Any, folder: TextFolder, dtype: Any) -> Any:
         str(folder.path), local_files_only=True, trust_remote_code=False, use_safetensors=True,
         output_loading_info=True, dtype=dtype, **options,
     )
-    for what, text in (
-        ("missing_keys", _("tensors are missing")), ("mismatched_keys", _("tensors have another shape")),
-        ("error_msgs", _("tensors can't be used")),
-    ):
-        found = told.get(what) or ()
-        if found:
-            names = ", ".join(str(each[0] if isinstance(each, tuple) else each) for each in sorted(found, key=str)[:3])
-            raise ModelCorrupt(
-                _("%(path)s: %(what)s (%(count)d, for example %(names)s). The model would work with random values.")
-                % {"path": shown(folder.path), "what": text, "count": len(found), "names": names}
-            )
+    require_whole(told, folder.path)
     return network.eval()
