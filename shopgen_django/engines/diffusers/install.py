@@ -41,12 +41,17 @@ def load_libraries(*, hub: bool = False) -> Any:
     another torch takes diffusers down with it.
     """
     require()
+    keep_quiet(hub=hub)
+    fitting_torchvision()
+    return _imported()
+
+
+def keep_quiet(*, hub: bool = False) -> None:
+    """Before either library is imported: nothing is reported or drawn, and unless ``hub`` no server is asked."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if not hub:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    fitting_torchvision()
-    return _imported()
 
 
 @cache

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
-from shopgen_django.engines.errors import BadOutput, BadRequest, ModelMissing, WrongKind
+from shopgen_django.engines.errors import BadOutput, BadRequest, WrongKind
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task, seed_of
 
 from .client import Call, Client
 from .dialects import DIALECTS, call_for
+from .server import ServerEngine
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,7 @@ MAX_PIXELS = 4 << 20
 MAX_BYTES = 64 << 20
 
 
-class OpenAICompatible(PictureEngine):
+class OpenAICompatible(ServerEngine, PictureEngine):
     """Text to picture, picture to picture and repainting by a server (vLLM-Omni, Ollama, LocalAI, a provider).
 
     Options: ``URL`` where its API begins; ``MODEL``, as the server calls it; ``DIALECT`` ("vllm", "ollama", "localai",
@@ -49,23 +50,14 @@ class OpenAICompatible(PictureEngine):
             raise ImproperlyConfigured(f"The option DIALECT is one of {', '.join(DIALECTS)}, not {DIALECT!r}.")
         if MASK not in ("", "white", "transparent"):
             raise ImproperlyConfigured(f"The option MASK is white or transparent, not {MASK!r}.")
-        super().__init__(URL=URL, MODEL=MODEL)
-        self._dialect, self._model = DIALECTS[DIALECT], MODEL
+        super().__init__(
+            url=URL, model=MODEL, remote=ALLOW_REMOTE, key_variable=KEY_VARIABLE, timeout=TIMEOUT, retries=RETRIES
+        )
+        self._dialect = DIALECTS[DIALECT]
         self._mask: Any = MASK or self._dialect.mask
         self._size = (int(SIZE[0]), int(SIZE[1]))
         self._multiple, self._max_pixels, self._max_bytes = int(MULTIPLE), int(MAX_PIXELS), int(MAX_BYTES)
         self._licence = LICENCE
-        self._client = Client(
-            URL, remote=bool(ALLOW_REMOTE), key_variable=KEY_VARIABLE, timeout=TIMEOUT, retries=RETRIES
-        ) if URL else None
-
-    def check(self) -> list[str]:
-        return [] if self._client is None else self._client.problems()
-
-    def identity(self) -> str:
-        if self._client is None:
-            return "no server"
-        return f"{self._model or 'the server’s model'} at {self._client.host}"
 
     def describe(self, task: Task = "text") -> Described:
         self._server()
@@ -102,14 +94,6 @@ class OpenAICompatible(PictureEngine):
             yield MadePicture(
                 image=picture, number=number, seed=seed, facts=self._facts(client, request, seed, words)
             )
-
-    def _server(self) -> Client:
-        if self._client is None:
-            raise ModelMissing(
-                _("No server is configured: give its address as the option URL. The page “Large models” of the "
-                  "documentation says more.")
-            )
-        return self._client
 
     def _content(self, client: Client, told: Any, check: Callable[[], None]) -> tuple[bytes, str]:
         """The picture's bytes, and the words that the server has made of ours."""

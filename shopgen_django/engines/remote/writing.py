@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
-from shopgen_django.engines.errors import BadOutput, Blocked, ModelMissing
+from shopgen_django.engines.errors import BadOutput, Blocked
 from shopgen_django.engines.texts import KINDS, TextEngine, TextRequest, Writer, Written
 from shopgen_django.engines.wording import answer, question, schema, tokens
 
 from .client import Call, Client
+from .server import ServerEngine
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,7 @@ SIDE = 1024
 """Longest side of a picture that is sent, in pixels."""
 
 
-class OpenAIVision(TextEngine):
+class OpenAIVision(ServerEngine, TextEngine):
     """Title, description, tags and alt text by a model that a server runs.
 
     Options: ``URL`` where its API begins; ``MODEL``, as the server calls it; ``ALLOW_REMOTE``, without which nothing is
@@ -43,21 +44,12 @@ class OpenAIVision(TextEngine):
             raise ImproperlyConfigured(
                 f"The engine OpenAIVision has no options {', '.join(sorted(options))}. docs/large-models.md lists them."
             )
-        super().__init__(URL=URL, MODEL=MODEL)
-        self._model, self._licence, self._structured = MODEL, LICENCE, bool(STRUCTURED)
+        super().__init__(
+            url=URL, model=MODEL, remote=ALLOW_REMOTE, key_variable=KEY_VARIABLE, timeout=TIMEOUT, retries=RETRIES
+        )
+        self._licence, self._structured = LICENCE, bool(STRUCTURED)
         self._side, self._pictures, self._room = int(SIDE), max(1, int(PICTURES)), TOKENS_FIELD
         self._max_bytes = int(MAX_BYTES)
-        self._client = Client(
-            URL, remote=bool(ALLOW_REMOTE), key_variable=KEY_VARIABLE, timeout=TIMEOUT, retries=RETRIES
-        ) if URL else None
-
-    def check(self) -> list[str]:
-        return [] if self._client is None else self._client.problems()
-
-    def identity(self) -> str:
-        if self._client is None:
-            return "no server"
-        return f"{self._model or 'the server’s model'} at {self._client.host}"
 
     def describe(self) -> Writer:
         self._server()
@@ -118,14 +110,6 @@ class OpenAIVision(TextEngine):
         if not isinstance(said, str) or not said.strip():
             raise BadOutput(_("The server’s answer holds no text."))
         return said
-
-    def _server(self) -> Client:
-        if self._client is None:
-            raise ModelMissing(
-                _("No server is configured: give its address as the option URL. The page “Large models” of the "
-                  "documentation says more.")
-            )
-        return self._client
 
     def _data_uri(self, image: Image.Image) -> str:
         """JPEG as a data URI: every server takes those, and none has to fetch anything from us."""

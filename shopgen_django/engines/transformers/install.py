@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-import os
 from functools import cache
 from typing import Any
 
 from django.utils.translation import gettext as _
 
-from shopgen_django.engines.diffusers.install import broken, fitting_torchvision
+from shopgen_django.engines.diffusers.install import broken, fitting_torchvision, keep_quiet
 from shopgen_django.engines.errors import BrokenInstall, NotInstalled
 
 EXTRA = "pip install 'shopgen-django[transformers]'"
@@ -34,9 +33,7 @@ def load_library() -> Any:
             _("Models that look at pictures need packages that are not installed (%(names)s): %(command)s.")
             % {"names": ", ".join(absent), "command": EXTRA}
         )
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    keep_quiet()
     fitting_torchvision()
     return _imported()
 
