@@ -12,7 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-BESIDE = ("tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote")
+BESIDE = (
+    "tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote", "tests/texts",
+)  # fmt: skip
 
 
 def main(options: list[str]) -> int:

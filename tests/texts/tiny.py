@@ -174,6 +174,7 @@ def teach(folder: Path, image: Any, asked: str, answer: str) -> None:
     import torch
     from transformers import AutoProcessor, LlavaForConditionalGeneration
 
+    torch.set_num_threads(1)  # two on matrices this small wait for each other, beside other tests for minutes
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration.from_pretrained(str(folder))
     processor = AutoProcessor.from_pretrained(str(folder))
