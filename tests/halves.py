@@ -13,7 +13,8 @@ import tempfile
 from pathlib import Path
 
 BESIDE = (
-    "tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote", "tests/texts",
+    "tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote",
+    "tests/texts",
 )  # fmt: skip
 
 
