@@ -150,7 +150,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return self.back(request)
 
 
-_TELLING = ("kid", "fid", "coverage", "density", "precision", "recall", "diversity", "seconds", "images_seen")
+_TELLING = ("kid", "fid", "coverage", "density", "precision", "recall", "diversity", "loss_held_out", "loss_base",
+            "best_step", "seconds", "images_seen")
 
 
 def metric_rows(version: ModelVersion) -> list[tuple[str, str]]:
