@@ -17,15 +17,16 @@ from shopgen_django.engines.diffusers import Diffusers
 from shopgen_django.engines.lora_training.base import Base, open_base
 from shopgen_django.engines.lora_training.photos import TITLES_FILE
 from shopgen_django.exceptions import InvalidParameters, ProductNotFound
-from shopgen_django.ml.files import read_json, write_bytes
+from shopgen_django.ml.files import link, read_json, write_bytes
 from shopgen_django.ml.sources import LABELS_FILE
 from shopgen_django.models import ModelVersion, TrainingRun
 
 from .large_models import models_folder
-from .models import DESCRIPTION, register_version
+from .models import DESCRIPTION, LORA_WEIGHTS, MANIFEST, register_version
 from .training import Export, export_photos
 
 ENGINE = "diffusion"
+VERSIONS, SAMPLES = "versions", "samples"
 
 
 def find_base(name: str, *, check: Callable[[], None] = lambda: None) -> Base:
@@ -100,13 +101,19 @@ def gather_photos(
 def register_lora(
     *, folder: Path, name: str, run: TrainingRun, activate: bool, metrics: dict[str, Any], user: Any = None
 ) -> ModelVersion:
-    """Record a fine-tuning's folder as the next version of ``name``, under its base's licence.
+    """Record what a fine-tuning made as the next version of ``name``, under its base's licence.
 
-    Raises what :func:`~shopgen_django.services.models.register_version` raises.
+    The version has a folder of its own in the run's: a run that goes on, or begins anew, changes nothing that is in
+    use. Raises what :func:`~shopgen_django.services.models.register_version` raises.
     """
     card = read_json(folder / DESCRIPTION)
+    own = folder / VERSIONS / f"{int(card['steps']):07d}-{card['sha256'][:12]}"
+    (own / SAMPLES).mkdir(parents=True, exist_ok=True)
+    newest = sorted(path.name for path in (folder / SAMPLES).glob("*.png"))[-1:]
+    for kept in (LORA_WEIGHTS, MANIFEST, DESCRIPTION, *(f"{SAMPLES}/{sheet}" for sheet in newest)):
+        link(folder / kept, own / kept)
     return register_version(
-        folder=folder, name=name, run=run, activate=activate, metrics=metrics, user=user,
+        folder=own, name=name, run=run, activate=activate, metrics=metrics, user=user,
         licence=str(card["licence"])[:100],
     )
 

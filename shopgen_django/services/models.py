@@ -117,14 +117,14 @@ def folder_to_begin_with(*, name: str) -> Path | None:
 
 def trainable_version(*, name: str) -> ModelVersion | None:
     """The version that ``name`` means: ``shirts v3`` that one, ``shirts`` the active or newest one that can be trained
-    further (exports to ONNX can't). None when there is none.
+    further (exports to ONNX and LoRAs can't). None when there is none.
 
     Raises InvalidState when its files are gone or were changed.
     """
     stem, _space, number = name.rpartition(" v")
     found = None
     if stem and number.isdigit():
-        found = ModelVersion.objects.filter(name=stem, version=int(number)).first()
+        found = ModelVersion.objects.filter(name=stem, version=int(number)).exclude(engine=LORA_ENGINE).first()
     if found is None:
         named = ModelVersion.objects.filter(name=name).exclude(engine__in=(ONNX_ENGINE, LORA_ENGINE))
         found = named.order_by("-is_active", "-version").first()
