@@ -18,7 +18,7 @@ from shopgen_django.ml.events import TrainResult
 TRIGGER = "zeni mug"
 
 
-def make_photos(folder: Path, count: int = 8) -> Path:
+def make_photos(folder: Path, count: int = 6) -> Path:
     """A red block on a light ground, moved a little each time."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):

@@ -163,7 +163,7 @@ def test_dry_run_and_help_teach(
     sd: Path, photos: Path, train: Run, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = train(base=str(sd), photos=str(photos), dry_run=True)
-    assert "8 at 32 px, 1 held out" in told and "a photo of mug" in told and "rank 4, 15,360 numbers" in told, told
+    assert "6 at 32 px, 1 held out" in told and "a photo of mug" in told and "rank 4, 15,360 numbers" in told, told
     assert not TrainingRun.objects.exists() and not (Path(settings.SHOPGEN["ROOT"]) / "training" / "lora-mug").exists()
     with pytest.raises(SystemExit):
         call_command("train_lora", "--help")

@@ -52,7 +52,7 @@ class LoraInfo:
 class LoraCallbacks:
     """What a host may listen to; none may change anything of the run. As :class:`~shopgen_django.ml.events.Callbacks`.
 
-    ``on_decode(done, all)`` hears of photos looked at, then of photos encoded.
+    ``on_decode(done, all)`` hears of photos looked at, ``on_encode(done, all)`` of those whose latents are computed.
     """
 
     on_start: Callable[[LoraInfo], None] = lambda info: None
@@ -60,6 +60,7 @@ class LoraCallbacks:
     on_sample: Callable[[Path, int], None] = lambda path, seen: None
     on_progress: Callable[[float, int, float], None] = lambda share, seen, seconds: None
     on_decode: Callable[[int, int], None] = lambda done, count: None
+    on_encode: Callable[[int, int], None] = lambda done, count: None
     on_note: Callable[[str], None] = lambda text: None
     should_stop: Callable[[], bool] = lambda: False
 
@@ -124,7 +125,7 @@ class _Loop:
         assert config.size is not None
         material = prepare(
             diffusers, base, photos, config, size=config.size, device=config.device, check=self._check,
-            on_progress=callbacks.on_decode,
+            on_progress=callbacks.on_encode,
         )
         for note in (*self._notes(), *material.notes):
             callbacks.on_note(note)

@@ -165,10 +165,15 @@ class Command(BaseCommand):
             follower.on_progress(share, images_seen, seconds)
             view.progress(share, images_seen, seconds)
 
+        def encoded(done: int, count: int) -> None:
+            if done == count or self.stdout.isatty():
+                view.counting(done, count, "photos encoded")
+
         with stop_on_signals() as flag:
             callbacks = LoraCallbacks(
                 on_start=start, on_tick=tick, on_sample=follower.on_sample, on_progress=progress,
                 on_decode=view.decoding, on_note=view.line, should_stop=lambda: flag() or follower.stop_asked,
+                on_encode=encoded,
             )
             try:
                 result = train_lora(config, base, callbacks, fresh=fresh)
