@@ -112,8 +112,9 @@ def test_half_precision_trains_in_whole_numbers(sd: Path, photos: Path, tmp_path
 def test_a_stop_saves_and_the_same_call_goes_on(sd: Path, photos: Path, learnt: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     callbacks = LoraCallbacks(on_tick=lambda tick: seen.append(tick.step), should_stop=lambda: 2 in seen)
-    stopped = learn(sd, photos, tmp_path / "run", callbacks=callbacks)
+    stopped = learn(sd, photos, tmp_path / "run", callbacks=callbacks, samples=2)
     assert (stopped.outcome, stopped.images_seen) == ("stopped", 4)
+    assert not list((tmp_path / "run" / "samples").iterdir()), "nobody waits for samples"
     assert learn(sd, photos, tmp_path / "run").outcome == "finished"
     assert (tmp_path / "run" / FILE).read_bytes() == (learnt / FILE).read_bytes()
     with pytest.raises(StoppedEarly):

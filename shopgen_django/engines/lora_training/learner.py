@@ -128,7 +128,7 @@ class Learner:
         if self._xl:
             added = {
                 "text_embeds": torch.stack([self.material.pooled[text] for text in words]).to(**place),
-                "time_ids": self.material.times[index].to(**place),
+                "time_ids": self.material.times[index].to(self.device),
             }
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.dtype is torch.bfloat16):
             said: Tensor = self.unet(

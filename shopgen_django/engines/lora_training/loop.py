@@ -134,7 +134,7 @@ class _Loop:
         )
         self.learner = Learner(diffusers, base, photos, material, config, objective)
         self.measure = Measure(self.learner, photos)
-        self.samples = Samples(diffusers, base, self.learner, config, size=config.size, check=lambda: None)
+        self.samples = Samples(diffusers, base, self.learner, config, size=config.size, check=self._hurry)
         self.meter = Meter(self.learner.device)
         if state is not None:
             self._take_up(state.tensors, state.values)
@@ -201,6 +201,11 @@ class _Loop:
         if self.callbacks.should_stop():
             raise StoppedEarly("Stopped before the first step; nothing was learnt yet.")
 
+    def _hurry(self) -> None:
+        """Drawing samples must not keep somebody waiting who wants the run to stop."""
+        if self.callbacks.should_stop():
+            raise _Hurry
+
     def _notes(self) -> list[str]:
         count, manifest = len(self.photos.photos), self.photos.manifest
         told = []
@@ -223,7 +228,7 @@ class _Loop:
         config, callbacks = self.config, self.callbacks
         callbacks.on_start(LoraInfo(
             config=config, dataset=self.photos.manifest, folder=self.folder.path, resumed_at=self.images_seen,
-            base=self.base, machine=describe_machine(self.learner.device, config.precision, 1),
+            base=self.base, machine=describe_machine(self.learner.device, config.precision, 1, layout=""),
         ))  # fmt: skip
         save_reals(self.photos, config, config.size or 0)
         self._began = time.perf_counter() - self.seconds
@@ -313,10 +318,17 @@ class _Loop:
             return None
         if not last and self.step % self.config.sample_every:
             return None
-        self.sampled_at = self.step
         path = self.folder.path / SAMPLES / f"{self.images_seen:09d}.png"
-        files.write_bytes(path, self.samples.draw())
+        try:
+            files.write_bytes(path, self.samples.draw())
+        except _Hurry:
+            return None
+        self.sampled_at = self.step
         return path
+
+
+class _Hurry(Exception):
+    """The sheet is left out: the run is to stop."""
 
 
 class StoppedEarly(ConfigError):

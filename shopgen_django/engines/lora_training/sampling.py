@@ -91,8 +91,9 @@ def picture_of(
     """
     import torch
 
-    vae = load_vae(diffusers, base)
-    pipeline = bare_pipeline(diffusers, base, unet=unet, vae=vae, scheduler=load_scheduler(diffusers, base))
+    # Without one the pipeline works where its only network lies, and must be told the scale.
+    pipeline = bare_pipeline(diffusers, base, unet=unet, scheduler=load_scheduler(diffusers, base))
+    pipeline.vae_scale_factor = base.folder.multiple
 
     def step(_pipeline: Any, _index: int, _time: Any, values: dict[str, Any]) -> dict[str, Any]:
         check()
@@ -110,9 +111,9 @@ def picture_of(
             width=size, num_inference_steps=steps, guidance_scale=guidance, output_type="latent",
             generator=torch.Generator("cpu").manual_seed(seed), callback_on_step_end=step,
         ).images
+    vae = load_vae(diffusers, base).to(device)
     with torch.no_grad():
         shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
-        vae.to(device)
         values = vae.decode(latents.float() / vae.config.scaling_factor + shift, return_dict=False)[0]
         pixels = (values * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
     del pipeline, vae
