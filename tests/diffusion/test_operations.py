@@ -167,6 +167,7 @@ def test_without_title_category_or_words_there_is_nothing_to_say() -> None:
         list(get_operation("create").run(context))
 
 
+@pytest.mark.django_db
 def test_loras_change_the_picture_and_weight_nothing_changes_nothing(
     sd: Path, tmp_path: Path, use: Callable[..., None]
 ) -> None:
