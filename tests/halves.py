@@ -12,7 +12,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-BESIDE = ("tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote")
+BESIDE = (
+    "tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote",
+    "tests/texts", "tests/lora_training",
+)
 
 
 def main(options: list[str]) -> int:
