@@ -17,11 +17,12 @@ class ShopgenConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, signal_handlers
         from .operations.registry import autodiscover
-        from .services import following, presets, recipes
+        from .services import following, loras, presets, recipes
 
         checks.register_checks()
         signal_handlers.register()
         autodiscover()
         following.register()
+        loras.register()
         presets.register()
         recipes.register()

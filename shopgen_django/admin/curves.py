@@ -16,6 +16,9 @@ MAX_POINTS = 400
 
 PANELS: tuple[tuple[Promise, tuple[tuple[str, Promise], ...]], ...] = (
     (_("Losses"), (("loss_d", _("discriminator")), ("loss_g", _("generator")))),
+    (_("Loss on photos held out, and on known ones"), (
+        ("loss_held_out", _("held out")), ("loss_known", _("known")), ("loss_base", _("without the LoRA")),
+    )),
     (_("Right answers of the discriminator"), (("accuracy_d", _("share")),)),
     (_("Variety of the samples"), (("diversity", _("share")),)),
     (_("Distance to the photos (KID, 0 is best)"), (("kid", _("KID")),)),

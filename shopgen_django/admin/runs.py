@@ -28,6 +28,7 @@ from shopgen_django.models import (
     RunState,
     TrainingRun,
 )
+from shopgen_django.services.models import LORA_KIND
 from shopgen_django.services.trainings import (
     UNMADE,
     discard_training,
@@ -205,6 +206,10 @@ _FIGURES: tuple[tuple[str, Any, str], ...] = (
     ("loss_d", gettext_lazy("discriminator’s loss"), "{:.3f}"),
     ("loss_g", gettext_lazy("generator’s loss"), "{:.3f}"),
     ("images_per_second", gettext_lazy("pictures/s"), "{:.0f}"),
+    ("loss", gettext_lazy("loss"), "{:.4f}"),
+    ("loss_held_out", gettext_lazy("loss on photos held out"), "{:.4f}"),
+    ("loss_base", gettext_lazy("the same without the LoRA"), "{:.4f}"),
+    ("best_step", gettext_lazy("best step"), "{:.0f}"),
     ("accuracy_d", gettext_lazy("discriminator right"), "{:.0%}"),
     ("diversity", gettext_lazy("variety"), "{:.0%}"),
     ("kid", gettext_lazy("distance to the photos (KID)"), "{:.4f}"),
@@ -234,7 +239,8 @@ def resume_command(run: TrainingRun) -> str:
     """What to type so that the run goes on; "" when it need not, or when a button does it."""
     if run.order or run.state not in RESUMABLE_RUN_STATES:
         return ""
-    return f"manage.py train_gan --name {shlex.quote(run.name)} --output {shlex.quote(run.output_dir)}"
+    command = "train_lora" if (run.config or {}).get("kind") == LORA_KIND else "train_gan"
+    return f"manage.py {command} --name {shlex.quote(run.name)} --output {shlex.quote(run.output_dir)}"
 
 
 def live_context(run: TrainingRun) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import ModelVersion
-from shopgen_django.services.models import activate_version
+from shopgen_django.services.models import LORA_KIND, activate_version
 
 from .base import ReadOnlyAdmin
 from .comparing import MOST_COMPARED, comparison, evaluation_facts
@@ -88,7 +88,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         version = kwargs.get("obj")
         if version is not None:
             context.update(
-                version=version, sample_url=sample_url(version), evaluation=evaluation_facts(version),
+                version=version, lora=version.config if version.config.get("kind") == LORA_KIND else None,
+                sample_url=sample_url(version), evaluation=evaluation_facts(version),
                 report_url=report_url(version),
                 metrics=[row for row in metric_rows(version) if row[0] in _TELLING],
                 other_metrics=[row for row in metric_rows(version) if row[0] not in _TELLING],
@@ -150,7 +151,8 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         return self.back(request)
 
 
-_TELLING = ("kid", "fid", "coverage", "density", "precision", "recall", "diversity", "seconds", "images_seen")
+_TELLING = ("kid", "fid", "coverage", "density", "precision", "recall", "diversity", "loss_held_out", "loss_base",
+            "best_step", "seconds", "images_seen")
 
 
 def metric_rows(version: ModelVersion) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from django.utils.translation import gettext as _
@@ -51,6 +52,8 @@ class Described:
     """Of all its files, where the folder's manifest states them; "" when it has none."""
     outlines: bool = False
     """Whether it can be held to the outlines of a picture (``PictureRequest.outlines``)."""
+    loras: bool = False
+    """Whether LoRAs can be laid over it."""
     keeps_seed: bool = True
     mask_rule: str = "white is repainted"
 
@@ -78,10 +81,15 @@ def seed_of(seed: int, number: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
-    """A fine-tuning laid over the model for one run: a name that the engine's options list, and its weight."""
+    """A fine-tuning laid over the model for one run: a name that the engine's options list, and its weight.
+
+    ``path``: the file of one that they don't list, with the SHA-256 that it must have.
+    """
 
     name: str
     weight: float = 1.0
+    path: Path | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +138,11 @@ class MadePicture:
 
 class PictureEngine(Engine, ABC):
     """Makes and changes pictures by words."""
+
+    @property
+    def lora_names(self) -> tuple[str, ...]:
+        """The LoRAs that its options list."""
+        return ()
 
     @abstractmethod
     def describe(self, task: Task = "text") -> Described:

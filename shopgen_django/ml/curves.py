@@ -14,6 +14,7 @@ from .pictures import png_bytes
 
 PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("losses", ("loss_d", "loss_g")),
+    ("loss on photos held out, and on known ones", ("loss_held_out", "loss_known")),
     ("accuracy of the discriminator", ("accuracy_d",)),
     ("gradient norms (log)", ("grad_norm_d", "grad_norm_g")),
     ("distance to the photos (KID)", ("kid",)),

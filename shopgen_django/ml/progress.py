@@ -11,6 +11,8 @@ from .alarms import WORDS, alarms_in
 SHOWN = (
     ("loss_d", "D loss {:.3f}"),
     ("loss_g", "G loss {:.3f}"),
+    ("loss", "loss {:.4f}"),
+    ("loss_held_out", "held out {:.4f}"),
     ("accuracy_d", "D right {:.0%}"),
     ("psnr", "PSNR {:.1f} dB"),
     ("images_per_second", "{:.0f} pictures/s"),

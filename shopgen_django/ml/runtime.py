@@ -94,7 +94,7 @@ def prepare_device(device: torch.device) -> None:
         torch.backends.cudnn.benchmark = True  # batches have one size: the search for the fastest kernels pays
 
 
-def describe_machine(device: torch.device, precision: str, processes: int) -> str:
+def describe_machine(device: torch.device, precision: str, processes: int, *, layout: str = ", channels last") -> str:
     """What a run computes on, in words."""
     if device.type == "cuda":
         what = f"cuda, {torch.cuda.get_device_name()}"
@@ -102,7 +102,7 @@ def describe_machine(device: torch.device, precision: str, processes: int) -> st
         threads = torch.get_num_threads()
         what = device.type if device.type == "mps" else f"cpu with {threads} thread{'s' if threads > 1 else ''}"
     several = f", {processes} processes" if processes > 1 else ""
-    return f"{what} ({precision}, channels last){several}"
+    return f"{what} ({precision}{layout}){several}"
 
 
 class StopFlag:

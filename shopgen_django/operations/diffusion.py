@@ -15,7 +15,7 @@ from shopgen_django.engines.pictures import Described, MadePicture, PictureEngin
 from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError
 
 from .base import Estimate, Operation, OperationContext, Output
-from .prompts import lora_parameters, words_of
+from .prompts import lora_parameters, unknown_loras, words_of
 from .safety import check_picture, check_words
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ class WordsOperation(Operation):
         except ModelMissing as error:
             raise ModelUnavailable(str(error)) from error
         self.clean_for(described, params)
+        if described.loras and (text := unknown_loras(params, picture_engine().lora_names)):
+            raise InvalidParameters(text, fields={"loras": [text]})
         for name in ("prompt", "negative"):
             if params.get(name):
                 check_words(str(params[name]), self.name)

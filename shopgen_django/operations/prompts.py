@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from django import forms
@@ -13,6 +14,8 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.engines.pictures import Lora
 
 from .base import OperationContext
+from .loras import shelf as own_loras
+from .loras import with_trigger
 from .parameters import Parameters
 from .presets import merged, shelf
 
@@ -78,7 +81,10 @@ class PromptParameters(Parameters):
     )
     loras = forms.CharField(
         label=gettext_lazy("LoRAs"), max_length=500, required=False,
-        help_text=gettext_lazy("Fine-tunings that the settings name, with their weights: house-style: 0.8, linen: 0.5"),
+        help_text=gettext_lazy(
+            "Fine-tunings that were trained here and are in use, or that the settings name, with their weights: "
+            "house-style: 0.8, linen: 0.5"
+        ),
     )
 
     def clean_prompt(self) -> str:
@@ -139,16 +145,19 @@ def expand(text: str, *, title: str, category: str) -> str:
 
 
 def words_of(context: OperationContext) -> tuple[str, str]:
-    """Prompt and negative prompt as the model gets them. A product without a title is called by its category."""
+    """Prompt and negative prompt as the model gets them. A product without a title is called by its category; the
+    trigger words of LoRAs stand in front unless they are in the prompt."""
     title = context.product_title or context.category
     category = context.category or context.product_title
     prompt, negative = (str(context.params[name] or "") for name in ("prompt", "negative"))
     preset = context.params.get("preset_words")
     if preset:
         prompt, negative = merged(preset, prompt, negative, context.category)
-    return (
-        expand(prompt, title=title, category=category), expand(negative, title=title, category=category)
-    )  # fmt: skip
+    prompt = expand(prompt, title=title, category=category)
+    for lora in reversed(parse_loras(str(context.params.get("loras") or ""))):
+        own = own_loras.find(lora.name) if lora.weight else None
+        prompt = with_trigger(prompt, own.trigger) if own is not None and prompt else prompt
+    return prompt, expand(negative, title=title, category=category)
 
 
 def known_placeholders(text: str, *more: str) -> str:
@@ -163,5 +172,22 @@ def known_placeholders(text: str, *more: str) -> str:
 
 
 def lora_parameters(params: Mapping[str, Any]) -> tuple[Lora, ...]:
-    """The parameter ``loras`` of parameters that were validated."""
-    return parse_loras(str(params.get("loras") or ""))
+    """The parameter ``loras`` of parameters that were validated; those trained here come with their file."""
+    found = []
+    for lora in parse_loras(str(params.get("loras") or "")):
+        own = own_loras.find(lora.name)
+        found.append(lora if own is None else replace(lora, path=own.path, sha256=own.sha256))
+    return tuple(found)
+
+
+def unknown_loras(params: Mapping[str, Any], named: tuple[str, ...]) -> str:
+    """Why the parameter ``loras`` can't be used: a name that neither ``named`` (the engine's options) nor the shop's
+    own versions have; "" when it can."""
+    for lora in parse_loras(str(params.get("loras") or "")):
+        if lora.name not in named and own_loras.find(lora.name) is None:
+            known = sorted({*named, *(name for name, _label in own_loras.choices())})
+            return _(
+                "There is no LoRA %(name)s in use. Known are: %(known)s. One that was trained here is used once a "
+                "version of it is made the active one."
+            ) % {"name": lora.name, "known": ", ".join(known) or "-"}
+    return ""

@@ -21,6 +21,9 @@ from .figures import finite
 
 WEIGHTS, DESCRIPTION, MANIFEST = "model.safetensors", "model.json", "dataset.json"
 ONNX_WEIGHTS, ONNX_RUNTIME, ONNX_ENGINE = "model.onnx", "onnxruntime", "generator-onnx"
+LORA_WEIGHTS, LORA_KIND, LORA_ENGINE = "pytorch_lora_weights.safetensors", "lora", "diffusion"
+LORA_PURPOSE = "lora:"
+"""A LoRA's purpose is this and its name, so that one version of each name is in use, whatever others are."""
 
 
 def register_version(
@@ -60,7 +63,7 @@ def register_version(
     manifest = folder / MANIFEST
     values = {
         "teacher": teacher,
-        "engine": ONNX_ENGINE if config.get("runtime") == ONNX_RUNTIME else "generator",
+        "engine": _engine_of(config),
         "purpose": purpose,
         "category": category,
         "folder": str(folder),
@@ -114,16 +117,16 @@ def folder_to_begin_with(*, name: str) -> Path | None:
 
 def trainable_version(*, name: str) -> ModelVersion | None:
     """The version that ``name`` means: ``shirts v3`` that one, ``shirts`` the active or newest one that can be trained
-    further (exports to ONNX can't). None when there is none.
+    further (exports to ONNX and LoRAs can't). None when there is none.
 
     Raises InvalidState when its files are gone or were changed.
     """
     stem, _space, number = name.rpartition(" v")
     found = None
     if stem and number.isdigit():
-        found = ModelVersion.objects.filter(name=stem, version=int(number)).first()
+        found = ModelVersion.objects.filter(name=stem, version=int(number)).exclude(engine=LORA_ENGINE).first()
     if found is None:
-        named = ModelVersion.objects.filter(name=name).exclude(engine=ONNX_ENGINE)
+        named = ModelVersion.objects.filter(name=name).exclude(engine__in=(ONNX_ENGINE, LORA_ENGINE))
         found = named.order_by("-is_active", "-version").first()
     if found is not None:
         verify_version(version=found)
@@ -140,7 +143,16 @@ def version_of_folder(*, folder: Path | str) -> ModelVersion | None:
 
 def weights_file(config: dict[str, Any]) -> str:
     """Name of the file that holds the weights of a model with this description."""
+    if config.get("kind") == LORA_KIND:
+        return LORA_WEIGHTS
     return ONNX_WEIGHTS if config.get("runtime") == ONNX_RUNTIME else WEIGHTS
+
+
+def _engine_of(config: dict[str, Any]) -> str:
+    """The engine that runs a model with this description."""
+    if config.get("kind") == LORA_KIND:
+        return LORA_ENGINE
+    return ONNX_ENGINE if config.get("runtime") == ONNX_RUNTIME else "generator"
 
 
 def _present(path: Path) -> Path:

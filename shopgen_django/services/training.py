@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import DatabaseError, connections, transaction
 from django.db.models.functions import Now
@@ -33,7 +33,7 @@ from shopgen_django.models.choices import ImageKind, RunState
 from .figures import finite
 
 if TYPE_CHECKING:
-    from shopgen_django.ml.loop import RunInfo, Tick
+    from shopgen_django.ml.loop import Tick
 
 log = logging.getLogger(__name__)
 
@@ -184,8 +184,31 @@ def _link_or_write(path: Path, content: bytes) -> None:
     write_bytes(path, content)
 
 
+class RunOptions(Protocol):
+    """The options of a run as its row shows them."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def images_seen(self) -> int | None: ...
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+class Started(Protocol):
+    """What a trainer tells before its first step: that of generators (``ml.events.RunInfo``), that of LoRAs."""
+
+    @property
+    def config(self) -> RunOptions: ...
+    @property
+    def dataset(self) -> dict[str, Any]: ...
+    @property
+    def folder(self) -> Path: ...
+    @property
+    def resumed_at(self) -> int: ...
+
+
 def begin_run(
-    *, name: str, category: str = "", info: RunInfo, user: Any = None, ordered: TrainingRun | None = None
+    *, name: str, category: str = "", info: Started, user: Any = None, ordered: TrainingRun | None = None
 ) -> TrainingRun:
     """The row of a run that starts or goes on. Call it while the trainer holds the output folder.
 
@@ -300,7 +323,7 @@ class RunFollower:
         self._next_point = 0.0
         self._next_beat = timezone.now().timestamp()
 
-    def on_start(self, info: RunInfo) -> None:
+    def on_start(self, info: Started) -> None:
         """Make or take up the row. Here a database error does stop the run: nothing is lost yet."""
         self.run = begin_run(
             name=self._name, category=self._category, info=info, user=self._user, ordered=self.ordered

@@ -10,7 +10,7 @@ import pytest
 
 from shopgen_django.engines.diffusers import Diffusers
 from shopgen_django.engines.diffusers.lora import LoraFile, checked
-from shopgen_django.engines.errors import ModelCorrupt, ModelMissing, UnsafeFile, WrongKind
+from shopgen_django.engines.errors import BadRequest, ModelCorrupt, ModelMissing, UnsafeFile, WrongKind
 from shopgen_django.engines.pictures import Lora
 from tests.diffusion.test_engine import pixels, request
 from tests.diffusion.tiny import make_lora
@@ -52,6 +52,8 @@ def test_several_at_once(sd: Path, house: Path, tmp_path: Path) -> None:
         for names in (("house", "other"), ("house",))
     )
     assert both != one
+    with pytest.raises(BadRequest, match="house, other"):
+        engine.run(request(steps=2, loras=(Lora(name="lost"),)))
     engine.free()
 
 

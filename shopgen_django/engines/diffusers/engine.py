@@ -19,7 +19,7 @@ from shopgen_django.exceptions import PermanentError
 from .folder import INDEX, ModelFolder, read_controlnet, read_folder
 from .install import EXTRA, load_libraries, missing, require
 from .loading import DTYPES, device_of, dtype_of, load_part, load_parts, weights_in
-from .lora import chosen_files, lora_files
+from .lora import chosen_files, lora_files, require_base
 from .manifest import fingerprint, read_manifest, require_licence, verified
 from .memory import plan_for
 from .running import run_request
@@ -36,6 +36,7 @@ class Diffusers(PictureEngine):
     ``INPAINT_MODEL``, another one for repainting; ``SHA256`` that the model must have; ``REVISION`` of a hub id;
     ``DEVICE`` ("auto": the worker's) and ``ALLOW_CPU`` when it is missing; ``DTYPE``; ``BATCH``, pictures at a time on
     a GPU; ``CACHE``, models a worker keeps; ``MAX_PIXELS`` of one picture; ``LORAS``, name -> file;
+    ``LORA_OTHER_BASE``, whether one that was trained here on another model may be used;
     ``OUTLINES``, the folder of a ControlNet for edges; ``SAFETY_CHECKER``, whether a checker in the folder is used.
     """
 
@@ -43,7 +44,7 @@ class Diffusers(PictureEngine):
         self, *, MODEL: str | Path = "", INPAINT_MODEL: str | Path = "", SHA256: str = "", REVISION: str = "main",
         ALLOW_HUB: bool = False, DEVICE: str = "auto", ALLOW_CPU: bool = False, DTYPE: str = "auto", BATCH: int = 1,
         CACHE: int = 2, MAX_PIXELS: int = MAX_PIXELS, LORAS: Mapping[str, Any] | None = None, OUTLINES: str | Path = "",
-        SAFETY_CHECKER: bool = True, **options: Any,
+        LORA_OTHER_BASE: bool = False, SAFETY_CHECKER: bool = True, **options: Any,
     ) -> None:
         if options:
             raise ImproperlyConfigured(
@@ -60,6 +61,7 @@ class Diffusers(PictureEngine):
         self._batch, self._capacity = max(1, int(BATCH)), max(1, int(CACHE))
         self._max_pixels, self._checker = int(MAX_PIXELS), bool(SAFETY_CHECKER)
         self._loras = lora_files(LORAS or {})
+        self._other_base = bool(LORA_OTHER_BASE)
         self._outlines = str(OUTLINES)
         self._keys: set[Key] = set()
         self._known: dict[Path, tuple[str, ModelFolder]] = {}
@@ -90,6 +92,11 @@ class Diffusers(PictureEngine):
         return ", ".join(named) or "no model"
 
     @property
+    def model(self) -> str:
+        """The model that makes whole pictures, as the options name it; "" for none."""
+        return self._models["text"]
+
+    @property
     def lora_names(self) -> tuple[str, ...]:
         return tuple(sorted(self._loras))
 
@@ -107,7 +114,9 @@ class Diffusers(PictureEngine):
         check: Callable[[], None] = lambda: None,
     ) -> Iterator[MadePicture]:
         self.describe(request.task).require_size(request.width, request.height)
-        loras = chosen_files(self._loras, request.loras)
+        loras = chosen_files(
+            self._loras, request.loras, noncommercial=app_settings.ALLOW_NONCOMMERCIAL_MODELS
+        )
         folder, _name = self._folder(request.task)
         require()
         diffusers = load_libraries(hub=self._hub)
@@ -123,6 +132,7 @@ class Diffusers(PictureEngine):
         ran_dry = ""
         try:
             with SHELF.borrowed(key, load, capacity=self._capacity, need=need, device=device) as loaded, loaded.lock:
+                require_base(loras, loaded.digest, other=self._other_base)
                 control = self._control(diffusers, loaded, request, check)
                 return iter(
                     run_request(diffusers, loaded, request, loras, control=control, on_step=on_step, check=check)

@@ -76,7 +76,7 @@ class ModelFolder:
         return Described(
             name=name, kind=self.kind, tasks=self.tasks, multiple=self.multiple, size=self.size,
             max_pixels=max_pixels, in_channels=self.in_channels, bytes=self.bytes, licence=licence, sha256=sha256,
-            negative=self.family.negative, outlines=outlines and bool(self.family.outlined),
+            negative=self.family.negative, loras=True, outlines=outlines and bool(self.family.outlined),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from shopgen_django.engines.errors import BadRequest, ModelCorrupt, ModelMissing, UnsafeFile, WrongKind
+from shopgen_django.engines.errors import BadRequest, LicenceRefused, ModelCorrupt, ModelMissing, UnsafeFile, WrongKind
 from shopgen_django.engines.pictures import Lora
 from shopgen_django.ml.files import sha256_file
 
@@ -19,6 +20,8 @@ from .install import require
 from .loading import first_line
 
 FILE = "pytorch_lora_weights.safetensors"
+CARD = "model.json"
+"""What a training here says of its LoRA, beside the file."""
 _MATRICES = (".lora_A.", ".lora_B.", ".lora_down.", ".lora_up.", ".lora.down.", ".lora.up.", "_lora.down.", "_lora.up.")
 
 
@@ -43,20 +46,83 @@ def lora_files(options: Mapping[str, Any]) -> dict[str, LoraFile]:
     return found
 
 
-def chosen_files(known: Mapping[str, LoraFile], wished: Sequence[Lora]) -> list[tuple[LoraFile, float, str]]:
-    """File, weight and SHA-256 of each wished LoRA, in order.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraCard:
+    """What :mod:`shopgen_django.engines.lora_training` writes down beside a LoRA."""
 
-    Raises BadRequest (not known), ModelMissing, UnsafeFile, ModelCorrupt.
+    sha256: frozenset[str]
+    """Of the file; two while it is being exchanged."""
+    base: str
+    """Name of the model that it was trained on."""
+    base_sha256: str
+    licence: str
+    commercial: bool
+
+
+def read_card(path: Path) -> LoraCard | None:
+    """The card beside a LoRA's file; ``None`` for one that was not trained here. Raises ModelCorrupt."""
+    card = path.with_name(CARD)
+    if path.name != FILE or not card.is_file():
+        return None
+    try:
+        value = json.loads(card.read_text(encoding="utf-8"))
+        if value.get("kind") != "lora":
+            return None
+        return LoraCard(
+            sha256=frozenset(str(value[name]) for name in ("sha256", "next_sha256") if name in value),
+            base=str(value["base"]["name"]), base_sha256=str(value["base"]["sha256"]), licence=str(value["licence"]),
+            commercial=value["commercial"] is True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ModelCorrupt(_("%(path)s can't be read: %(why)s.") % {"path": shown(card), "why": why}) from error
+
+
+def require_base(chosen: Sequence[tuple[LoraFile, float, str]], digest: str, *, other: bool) -> None:
+    """Raises WrongKind for a LoRA that was trained here on a model with another SHA-256 than ``digest``, unless
+    ``other``: laid over that one it fits by its shapes and makes worse pictures without a word."""
+    for file, _weight, _digest in chosen:
+        card = read_card(file.path)
+        if card is not None and card.base_sha256 != digest and not other:
+            raise WrongKind(
+                _("The LoRA %(name)s was trained on another model (%(base)s, %(wanted)s, not %(found)s). Train it on "
+                  "this one, or set the engine's option LORA_OTHER_BASE if you know that it suits.")
+                % {"name": file.name, "base": card.base, "wanted": card.base_sha256[:12], "found": digest[:12]}
+            )
+
+
+def chosen_files(
+    known: Mapping[str, LoraFile], wished: Sequence[Lora], *, noncommercial: bool = False
+) -> list[tuple[LoraFile, float, str]]:
+    """File, weight and SHA-256 of each wished LoRA, in order; those that ``known`` lists go before others.
+
+    Raises BadRequest (not known), ModelMissing, UnsafeFile, ModelCorrupt, and LicenceRefused for one that was trained
+    on a model which must not be used commercially, unless ``noncommercial``.
     """
     chosen = []
     for each in wished:
         file = known.get(each.name)
+        if file is None and each.path is not None:
+            file = LoraFile(name=each.name, path=each.path, sha256=each.sha256)
         if file is None:
             raise BadRequest(
                 _("There is no LoRA %(name)s. Known are: %(known)s.")
                 % {"name": each.name, "known": ", ".join(sorted(known)) or "-"}
             )
-        chosen.append((file, each.weight, checked(file)))
+        digest = checked(file)
+        card = read_card(file.path)
+        if card is not None and digest not in card.sha256:
+            raise ModelCorrupt(
+                _("%(path)s is not the file that was trained: its SHA-256 is %(found)s.")
+                % {"path": shown(file.path), "found": digest}
+            )
+        if card is not None and not card.commercial and not noncommercial:
+            raise LicenceRefused(
+                _("The LoRA %(name)s was trained on %(base)s, whose licence (%(licence)s) forbids commercial use. Set "
+                  "SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] if that is what you want.")
+                % {"name": file.name, "base": card.base, "licence": card.licence or "?"}
+            )
+        chosen.append((file, each.weight, digest))
     return chosen
 
 
