@@ -116,6 +116,13 @@ class TransientError(ShopgenError):
     code = "transient_error"
 
 
+class StorageUnavailable(TransientError, OSError):
+    """The storage of private files did not answer, or refused; an OSError, so that whoever leaves a file to the sweep
+    after a fault of the disk does so after this one."""
+
+    code = "storage_unavailable"
+
+
 class JobCancelled(ShopgenError):
     """Somebody cancelled the job; the work stops at its next step and stores nothing."""
 

@@ -5,18 +5,25 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from django.core.files.base import ContentFile
+from django.core.exceptions import SuspiciousOperation
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.utils.translation import gettext as _
 
 from .conf import app_settings
-from .exceptions import FileMissing, StorageFull
+from .exceptions import FileMissing, ShopgenError, StorageFull, StorageUnavailable
 
 EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_IN_MEMORY = 8 * 1024 * 1024
 
 
 def private_storage() -> Storage:
@@ -26,7 +33,96 @@ def private_storage() -> Storage:
     """
     if app_settings.STORAGE not in storages.backends:
         return PrivateFileSystemStorage()
-    return storages[app_settings.STORAGE]
+    storage = storages[app_settings.STORAGE]
+    return storage if isinstance(storage, FileSystemStorage) else ServedStorage(storage)
+
+
+class ServedStorage(Storage):
+    """A storage behind a network (S3 and its like), whose faults are told in our words.
+
+    Each library raises errors of its own, which nothing here could tell from a fault of ours: all of them become
+    :class:`StorageUnavailable`, so that a job waits and tries again. A file is read to its end when it is opened, since
+    such storages fetch while one reads.
+    """
+
+    def __init__(self, behind: Storage) -> None:
+        self.behind = behind
+
+    def _open(self, name: str, mode: str = "rb") -> File:
+        if mode != "rb":
+            raise ValueError("Files of a served storage are written by save().")
+        copy = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - the caller closes it
+        try:
+            with reached(name), self.behind.open(name, "rb") as handle:
+                for chunk in handle.chunks():
+                    copy.write(chunk)
+        except BaseException:
+            copy.close()
+            raise
+        copy.seek(0)
+        return File(copy, name)
+
+    def _save(self, name: str, content: File) -> str:
+        with reached(name):
+            return str(self.behind.save(name, content))
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        """``name``: the storage behind decides in :meth:`_save`, in one go."""
+        return name
+
+    def delete(self, name: str) -> None:
+        with reached(name):
+            self.behind.delete(name)
+
+    def exists(self, name: str) -> bool:
+        with reached(name):
+            return bool(self.behind.exists(name))
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        with reached(path):
+            folders, files = self.behind.listdir(path)
+            return list(folders), list(files)
+
+    def size(self, name: str) -> int:
+        with reached(name):
+            return int(self.behind.size(name))
+
+    def get_modified_time(self, name: str) -> datetime:
+        with reached(name):
+            return self.behind.get_modified_time(name)
+
+    def url(self, name: str | None) -> str:
+        """Raises NotImplementedError: private files have no address."""
+        raise NotImplementedError("Files of shopgen are private and have no address.")
+
+
+@contextmanager
+def reached(name: str) -> Iterator[None]:
+    """Turns what a library of a storage raises into StorageUnavailable; what Python, Django and we raise stays."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError, NotImplementedError, SuspiciousOperation, ShopgenError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            raise  # of this machine: what is fetched lies on its disk for a moment
+        if _says_missing(error):
+            raise FileNotFoundError(name) from error
+        raise StorageUnavailable(
+            _("The storage of the pictures could not be used (%(name)s): %(why)s")
+            % {"name": name, "why": _first(error)}
+        ) from error
+
+
+def _says_missing(error: Exception) -> bool:
+    """Whether it is botocore's answer "404 of this key", which some calls of its storage let through."""
+    answer: Any = getattr(error, "response", None)
+    told = answer.get("Error", {}) if isinstance(answer, dict) else {}
+    return str(told.get("Code")) in {"404", "NoSuchKey", "NotFound"}
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 class PrivateFileSystemStorage(FileSystemStorage):
@@ -110,7 +206,7 @@ def _save_to_disk(name: str, content: bytes, storage: FileSystemStorage) -> str:
         temporary.replace(target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in DISK_FULL:
             raise StorageFull(
                 _("The disk is full: %(name)s could not be written. Make room, then try again.")
                 % {"name": name}

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from shopgen_django.models import ModelVersion
 from shopgen_django.services.evaluations import COMPARED, best_of, compare_versions, evaluation_of
 
-from .folders import latest_sheet
+from .folders import sample_url
 
 MOST_COMPARED = 6
 LABELS: dict[str, tuple[Promise, str]] = {
@@ -55,7 +54,7 @@ def comparison(keys: Sequence[str]) -> dict[str, Any]:
     rows = ModelVersion.objects.in_bulk(wanted)
     compared = compare_versions([rows[key] for key in wanted if key in rows])
     columns = [
-        {"version": item.version, "why_not": item.why_not, "sample_url": _sample_url(item.version)} for item in compared
+        {"version": item.version, "why_not": item.why_not, "sample_url": sample_url(item.version)} for item in compared
     ]
     figures = []
     for name in COMPARED:
@@ -79,9 +78,3 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def _sample_url(version: ModelVersion) -> str:
-    if latest_sheet(version.folder) is None:
-        return ""
-    return reverse("admin:shopgen_modelversion_samples", args=[version.pk])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import PurePosixPath
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +43,7 @@ from .alarms import alarms
 from .base import ReadOnlyAdmin
 from .curves import panels
 from .display import badge, change_url, duration
-from .folders import latest_sheet, sheet_response
+from .folders import sample_url, sheet_response
 from .training_form import training_page
 from .training_words import estimate_facts, estimate_warnings, verbs, waits_for
 
@@ -121,7 +122,7 @@ class TrainingRunAdmin(ReadOnlyAdmin):
 
     def samples_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         run = self._run(request, pk)
-        return sheet_response(run.output_dir, run.latest_sample)
+        return sheet_response(run)
 
     def log_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """The last lines that the run's process wrote, as plain text."""
@@ -248,11 +249,6 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
     rows = MetricPoint.objects.filter(run=run).order_by("-images_seen")
     ticks = list(rows.values_list("images_seen", "values", "seconds")[:MAX_TICKS])[::-1]
     seconds = ticks[-1][2] if ticks else None
-    sheet = latest_sheet(run.output_dir, run.latest_sample)
-    sample_url = ""
-    if sheet is not None:
-        changed = int(sheet.stat().st_mtime)
-        sample_url = reverse("admin:shopgen_trainingrun_samples", args=[run.pk]) + f"?of={changed}"
     left = None
     if seconds and run.state == RunState.RUNNING and 0.01 < run.progress < 1.0:
         left = seconds * (1.0 - run.progress) / run.progress
@@ -263,8 +259,8 @@ def live_context(run: TrainingRun) -> dict[str, Any]:
         "figures": figures(run),
         "other_figures": other_figures(run),
         "panels": panels([(seen, values) for seen, values, _seconds in ticks]),
-        "sample_url": sample_url,
-        "sample_name": sheet.name if sheet is not None else "",
+        "sample_url": sample_url(run),
+        "sample_name": PurePosixPath(run.latest_sample).name,
         "took": duration(seconds),
         "left": duration(left),
         "resume": resume_command(run),

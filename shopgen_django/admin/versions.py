@@ -23,7 +23,7 @@ from shopgen_django.services.models import LORA_KIND, activate_version
 from .base import ReadOnlyAdmin
 from .comparing import MOST_COMPARED, comparison, evaluation_facts
 from .display import badge
-from .folders import latest_sheet, report_path, report_response, sheet_response
+from .folders import report_response, report_url, sample_url, sheet_response
 
 
 @admin.register(ModelVersion)
@@ -114,14 +114,14 @@ class ModelVersionAdmin(ReadOnlyAdmin):
         version = ModelVersion.objects.filter(pk=pk).first()
         if version is None:
             raise Http404
-        return sheet_response(version.folder)
+        return sheet_response(version)
 
     def report_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
         """The report that ``evaluate_model`` wrote into the version's folder."""
         version = ModelVersion.objects.filter(pk=pk).first() if self.has_view_permission(request) else None
         if version is None:
             raise Http404
-        return report_response(version.folder)
+        return report_response(version)
 
     def compare_view(self, request: HttpRequest) -> HttpResponse:
         """Versions beside each other: samples always, figures where they may be compared."""
@@ -170,18 +170,3 @@ def metric_rows(version: ModelVersion) -> list[tuple[str, str]]:
 
 def _number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def sample_url(version: ModelVersion) -> str:
-    """Address of the version's sheet of samples; "" when this machine can't see its folder."""
-    sheet = latest_sheet(version.folder)
-    if sheet is None:
-        return ""
-    return reverse("admin:shopgen_modelversion_samples", args=[version.pk]) + f"?of={int(sheet.stat().st_mtime)}"
-
-
-def report_url(version: ModelVersion) -> str:
-    """Address of the version's report; "" when there is none that this machine can see."""
-    if report_path(version.folder) is None:
-        return ""
-    return reverse("admin:shopgen_modelversion_report", args=[version.pk])

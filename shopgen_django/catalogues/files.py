@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import errno
+from contextlib import nullcontext
 from typing import Any, BinaryIO, cast
 
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.base import File
-from django.core.files.storage import Storage
+from django.core.files.storage import FileSystemStorage, Storage
 from django.db import models
 from django.db.models.fields.files import FieldFile
 from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import FileMissing, PublishError, StorageFull
+from shopgen_django.storage import DISK_FULL, ServedStorage, reached
 
 
 def file_field(model: type[models.Model], name: str) -> models.FileField:
@@ -29,24 +30,27 @@ def put(row: models.Model, field: str, filename: str, content: File[bytes]) -> s
     content.name = content.name or filename  # without a name, an ImageField takes it for empty and measures nothing
     file: FieldFile = getattr(row, field)
     try:
-        file.save(filename, content, save=False)
+        with nullcontext() if isinstance(file.storage, FileSystemStorage) else reached(filename):
+            file.save(filename, content, save=False)
     except SuspiciousFileOperation as error:
         raise PublishError(
             _("The shop's storage does not take the file name %(name)s: %(why)s") % {"name": filename, "why": error}
         ) from error
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if error.errno in DISK_FULL:
             raise StorageFull(_("The disk of the shop's pictures is full. Make room, then try again.")) from error
         raise PublishError(
             _("The shop's storage did not take the picture (%(why)s). Nothing was changed; try again later.")
-            % {"why": error.strerror or type(error).__name__}
+            % {"why": error.strerror or str(error) or type(error).__name__}
         ) from error
     return str(file.name)
 
 
 def open_file(storage: Storage, name: str) -> BinaryIO:
-    """The stored file for reading. Raises :class:`FileMissing`."""
+    """The stored file for reading. Raises :class:`FileMissing`, :class:`StorageUnavailable`."""
     try:
+        if not isinstance(storage, FileSystemStorage):
+            storage = ServedStorage(storage)
         return cast(BinaryIO, storage.open(name, "rb"))
     except FileNotFoundError as error:
         raise missing(name) from error

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 
 from django.db import InterfaceError, OperationalError
 from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import ShopgenError, StorageFull, TransientError
+from shopgen_django.storage import DISK_FULL
 
 from .queue import get_queue
 
@@ -35,7 +35,7 @@ def classify(error: BaseException) -> Failure:
     code = _code_of_pure_error(error)
     if code:
         return Failure(code=code, detail=str(error), permanent=True)
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
         return Failure(code="storage_full", detail=_("The disk is full. Make room, then try again."))
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return Failure(

@@ -12,6 +12,7 @@ from django.core.files.storage import Storage
 from django.utils import timezone
 
 from shopgen_django.conf import app_settings
+from shopgen_django.exceptions import StorageUnavailable
 from shopgen_django.models import Job, ProductImage
 from shopgen_django.storage import attempt_prefix, incoming_job, private_storage
 
@@ -30,7 +31,13 @@ _BATCH = 500
 def remove_attempt_files(job_id: UUID, attempt: int) -> int:
     """Remove what an attempt that can't win any more has written; files that a row points to stay."""
     storage = private_storage()
-    return _remove_unrecorded(storage, list(_walk(storage, attempt_prefix(job_id, attempt))))
+    try:
+        names = list(_walk(storage, attempt_prefix(job_id, attempt)))
+    except StorageUnavailable:
+        # Whoever gives the job to another worker must not wait for the storage.
+        logger.warning("Files of job %s, attempt %d were left to the sweep.", job_id, attempt, exc_info=True)
+        return 0
+    return _remove_unrecorded(storage, names)
 
 
 def sweep_files() -> int:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -37,6 +36,7 @@ from .queue import get_queue
 from .rings import hard_timeout
 from .sources import PRODUCTS_PER_JOB, arrivals, gather, product_keys, remove_upload, write_parts, write_sources
 from .texts import write_texts
+from .version_files import local_folder
 
 logger = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ def _model_files(job: Job) -> ModelFiles | None:
     if model is None:
         return None
     return ModelFiles(
-        id=str(model.pk), name=str(model), engine=model.engine, folder=Path(model.folder),
+        id=str(model.pk), name=str(model), engine=model.engine, folder=local_folder(model),
         weights_sha256=model.weights_sha256, categories=tuple(model.config.get("categories") or ()),
     )
 

@@ -5,6 +5,7 @@ Operations know no rows: whoever keeps the versions (a service) tells :data:`she
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from .shelf import Shelf
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnLora:
-    """The version of a LoRA that is in use: its file, what that must hash to, the words that it answers to."""
+    """The version of a LoRA that is in use: its file, what that must hash to, the words that it answers to.
+
+    ``locate`` gives the file's path, and fetches it when it lies on another host: only where the work is done.
+    """
 
     name: str
-    path: Path
+    locate: Callable[[], Path]
     sha256: str
     trigger: str = ""
 

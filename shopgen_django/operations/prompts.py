@@ -176,7 +176,7 @@ def lora_parameters(params: Mapping[str, Any]) -> tuple[Lora, ...]:
     found = []
     for lora in parse_loras(str(params.get("loras") or "")):
         own = own_loras.find(lora.name)
-        found.append(lora if own is None else replace(lora, path=own.path, sha256=own.sha256))
+        found.append(lora if own is None else replace(lora, path=own.locate(), sha256=own.sha256))
     return tuple(found)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from shopgen_django.jobs.version_files import local_folder
 from shopgen_django.models import ModelVersion
 from shopgen_django.operations.loras import OwnLora, shelf
 
@@ -28,6 +27,6 @@ def find_lora(name: str) -> OwnLora | None:
     if version is None:
         return None
     return OwnLora(
-        name=name, path=Path(version.folder) / LORA_WEIGHTS, sha256=version.weights_sha256,
+        name=name, locate=lambda: local_folder(version) / LORA_WEIGHTS, sha256=version.weights_sha256,
         trigger=str(version.config.get("trigger") or ""),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,13 +16,26 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotAllowed
+from shopgen_django.jobs.version_files import (
+    DESCRIPTION,
+    LORA_KIND,
+    LORA_WEIGHTS,
+    MANIFEST,
+    ONNX_RUNTIME,
+    ONNX_WEIGHTS,
+    WEIGHTS,
+    local_folder,
+    share,
+    weights_file,
+)
 from shopgen_django.models import ModelVersion, TrainingRun
 
 from .figures import finite
 
-WEIGHTS, DESCRIPTION, MANIFEST = "model.safetensors", "model.json", "dataset.json"
-ONNX_WEIGHTS, ONNX_RUNTIME, ONNX_ENGINE = "model.onnx", "onnxruntime", "generator-onnx"
-LORA_WEIGHTS, LORA_KIND, LORA_ENGINE = "pytorch_lora_weights.safetensors", "lora", "diffusion"
+logger = logging.getLogger(__name__)
+
+__all__ = ["DESCRIPTION", "LORA_KIND", "LORA_WEIGHTS", "MANIFEST", "ONNX_WEIGHTS", "WEIGHTS", "weights_file"]
+ONNX_ENGINE, LORA_ENGINE = "generator-onnx", "diffusion"
 LORA_PURPOSE = "lora:"
 """A LoRA's purpose is this and its name, so that one version of each name is in use, whatever others are."""
 
@@ -83,6 +97,7 @@ def register_version(
         name=name, weights_sha256=values["weights_sha256"], folder=str(folder)
     ).first()
     row = known or _next_version(name, values)
+    transaction.on_commit(lambda: _share(row))
     return activate_version(version=row, user=user) if activate else row
 
 
@@ -112,7 +127,7 @@ def folder_to_begin_with(*, name: str) -> Path | None:
     None when no model has that name. Raises InvalidState when its files are gone or were changed.
     """
     found = trainable_version(name=name)
-    return None if found is None else Path(found.folder)
+    return None if found is None else local_folder(found)
 
 
 def trainable_version(*, name: str) -> ModelVersion | None:
@@ -141,13 +156,6 @@ def version_of_folder(*, folder: Path | str) -> ModelVersion | None:
     return versions.order_by("-version").first()
 
 
-def weights_file(config: dict[str, Any]) -> str:
-    """Name of the file that holds the weights of a model with this description."""
-    if config.get("kind") == LORA_KIND:
-        return LORA_WEIGHTS
-    return ONNX_WEIGHTS if config.get("runtime") == ONNX_RUNTIME else WEIGHTS
-
-
 def _engine_of(config: dict[str, Any]) -> str:
     """The engine that runs a model with this description."""
     if config.get("kind") == LORA_KIND:
@@ -165,7 +173,7 @@ def _present(path: Path) -> Path:
 
 def verify_version(*, version: ModelVersion) -> None:
     """Raises InvalidState when the weights are missing or changed since registration."""
-    weights = Path(version.folder) / weights_file(version.config)
+    weights = local_folder(version) / weights_file(version.config)
     if not weights.is_file():
         raise InvalidState(
             _("The weights of %(name)s are gone from %(folder)s.") % {"name": version, "folder": version.folder},
@@ -177,6 +185,14 @@ def verify_version(*, version: ModelVersion) -> None:
             % {"name": version},
             code="weights_changed",
         )
+
+
+def _share(version: ModelVersion) -> None:
+    """Other hosts get it later when the storage is away now: what a training made is never lost to that."""
+    try:
+        share(version)
+    except OSError:
+        logger.warning("%s could not be put into the storage; the worker here tries again.", version, exc_info=True)
 
 
 def _described(path: Path) -> dict[str, Any]:

@@ -25,12 +25,15 @@ from django.utils.translation import gettext as _
 from shopgen_django.catalogues.base import Catalogue, Product
 from shopgen_django.exceptions import FileMissing, InvalidParameters, ProductNotFound, ShopgenError
 from shopgen_django.jobs.identity import worker_name
+from shopgen_django.jobs.version_files import share_sample
 from shopgen_django.ml.files import write_bytes
 from shopgen_django.ml.sources import UNCATEGORISED
 from shopgen_django.models import MetricPoint, ProductImage, TrainingRun
 from shopgen_django.models.choices import ImageKind, RunState
 
 from .figures import finite
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from shopgen_django.ml.loop import Tick
@@ -284,6 +287,10 @@ def record_sample(*, run: TrainingRun, path: Path) -> None:
     """Where the newest sheet of samples lies, relative to the output folder."""
     relative = path.resolve().relative_to(Path(run.output_dir)).as_posix()
     TrainingRun.objects.filter(pk=run.pk).update(latest_sample=relative, heartbeat_at=Now())
+    try:
+        share_sample(run, path)
+    except OSError:
+        logger.warning("Run %s: its samples could not be shared with other hosts.", run.pk, exc_info=True)
 
 
 def finish_run(*, run: TrainingRun, state: str, images_seen: int | None = None, error: str = "") -> TrainingRun:

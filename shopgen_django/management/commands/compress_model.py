@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import ShopgenError
+from shopgen_django.jobs.version_files import local_folder
 from shopgen_django.management.tables import require_tables
 from shopgen_django.ml.compression.config import add_options, config_from
 from shopgen_django.ml.errors import MLError
@@ -102,7 +103,7 @@ def _find(text: str) -> tuple[Path, ModelVersion | None]:
         names = sorted(set(ModelVersion.objects.values_list("name", flat=True)))
         have = f"There are: {', '.join(names[:20])}." if names else "No model is registered yet; see train_gan."
         raise CommandError(f"There is no model and no folder {text!r}. {have}")
-    return Path(version.folder), version
+    return local_folder(version), version
 
 
 def _unused(name: str) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 
+from shopgen_django.jobs.version_files import local_folder, share_pictures
 from shopgen_django.management.tables import require_tables
 from shopgen_django.ml import files
 from shopgen_django.ml.errors import MLError
@@ -65,6 +66,7 @@ class Command(BaseCommand):
         values = files.read_json(request.target / EVALUATION)
         for row in [version] if version is not None else self._registered(folder, values):
             record_evaluation(version=row, values=values)
+            share_pictures(row, request.target)
             self.stdout.write(f"Kept on {row}.")
 
     def _folder(self, model: str) -> tuple[Path, ModelVersion | None]:
@@ -78,7 +80,7 @@ class Command(BaseCommand):
                 f"{model} is neither a folder nor a model version. "
                 + (f"There are versions of: {known}." if known else "No model is registered yet.")
             )
-        return Path(version.folder), version
+        return local_folder(version), version
 
     def _registered(self, folder: Path, values: dict[str, Any]) -> list[ModelVersion]:
         """Versions that were registered with exactly these weights."""

@@ -41,6 +41,7 @@ class Command(BaseCommand):
         from shopgen_django.checks import TAG
         from shopgen_django.jobs.supervisor import Chore, Supervisor
         from shopgen_django.jobs.trainings import Trainings
+        from shopgen_django.jobs.version_files import tidy_versions
         from shopgen_django.services.retention import apply_retention
 
         self.check(tags=[TAG])
@@ -51,7 +52,10 @@ class Command(BaseCommand):
         Supervisor(
             queues, until_idle=options["until_idle"], say=self._say, verbosity=options["verbosity"],
             trainings=Trainings(self._say) if trains else None,
-            chores=[Chore(run=apply_retention, seconds=3600.0, due=time.monotonic() + 600.0, beside=True)],
+            chores=[
+                Chore(run=apply_retention, seconds=3600.0, due=time.monotonic() + 600.0, beside=True),
+                Chore(run=tidy_versions, seconds=3600.0, due=time.monotonic() + 60.0, beside=True),
+            ],
         ).run()
 
     def _queues(self, text: str | None) -> list[str]:
