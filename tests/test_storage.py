@@ -101,5 +101,5 @@ def test_a_shop_whose_own_storage_is_away(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(field, "storage", Faulty(ClientError("SlowDown")))
     with pytest.raises(StorageUnavailable, match="SlowDown"):
         open_file(field.storage, "products/a.jpg")
-    with pytest.raises(PublishError, match="SlowDown.*Nothing was changed"):
+    with pytest.raises(PublishError, match=r"SlowDown.*Nothing was changed"):
         put(Product(name="hat"), "image", "a.png", File(io.BytesIO(b"x")))
