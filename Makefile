@@ -73,7 +73,7 @@ messages: $(VENV)/dev.stamp
 
 # Resolve everything anew, without the present pins, and write them down.
 constraints: $(VENV)/base.stamp
-	$(PIP) --dry-run --ignore-installed --editable '.[plots,onnx,compression,diffusers,oscar,wagtail,postgres]' \
+	$(PIP) --dry-run --ignore-installed --editable '.[plots,onnx,compression,diffusers,remote,s3,oscar,wagtail,postgres]' \
 	  --group test --group lint --group docs --group build 'django~=5.2.0' 'torch~=2.13.0' pip --report $(VENV)/report.json
 	$(RUN) tests/pins.py $(VENV)/report.json > constraints.tmp && mv constraints.tmp constraints.txt
 

@@ -344,6 +344,7 @@ def _check_storage() -> Iterator[CheckMessage]:
         )
         return
     if not isinstance(storage, FileSystemStorage):
+        yield from _check_served_storage()
         return
     location = Path(storage.location).resolve()
     for name in ("MEDIA_ROOT", "STATIC_ROOT"):
@@ -357,6 +358,28 @@ def _check_storage() -> Iterator[CheckMessage]:
                 hint=f'Give STORAGES["{app_settings.STORAGE}"] (or SHOPGEN["ROOT"]) a folder outside {name}.',
                 id="shopgen.E018",
             )
+
+
+def _check_served_storage() -> Iterator[CheckMessage]:
+    """Of storages like S3, by the attributes that django-storages gives them; nothing is asked over the network."""
+    from django.core.files.storage import default_storage, storages
+
+    storage = storages[app_settings.STORAGE]
+    if str(getattr(storage, "default_acl", "")).startswith("public"):
+        yield Error(
+            f"shopgen's private files are written with the access rule {storage.default_acl!r}: unreviewed pictures "
+            "can be read by everybody.",
+            hint=f'Leave default_acl out of the OPTIONS of STORAGES["{app_settings.STORAGE}"].', id="shopgen.E018",
+        )
+    bucket = getattr(storage, "bucket_name", None)
+    ours, theirs = (str(getattr(each, "location", "")).strip("/") for each in (storage, default_storage))
+    within = not theirs or f"{ours}/".startswith(f"{theirs}/")
+    if bucket and bucket == getattr(default_storage, "bucket_name", None) and within:
+        yield Warning(
+            f"shopgen's private files lie in the bucket {bucket!r} among the shop's public ones: a rule that opens the "
+            "bucket opens them too.",
+            hint=f'Give STORAGES["{app_settings.STORAGE}"] a bucket of its own.', id="shopgen.W012",
+        )
 
 
 def _check_versions() -> Iterator[CheckMessage]:

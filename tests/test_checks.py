@@ -229,3 +229,19 @@ def test_rules_and_storages_that_contradict_are_told(settings: Any) -> None:
     assert found(shopgen={"STORAGE": "typo"}) == ["E020"]
     storages = {**settings.STORAGES, "shopgen": {"BACKEND": "no_such_package.Storage"}}
     assert found(STORAGES=storages) == ["E020"]
+
+
+def test_private_files_in_a_bucket_that_others_may_read_are_told(settings: Any) -> None:
+    s3 = {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"bucket_name": "own", "region_name": "eu-1"}}
+
+    def with_(default: Any = None, **options: Any) -> list[str]:
+        ours = {**s3, "OPTIONS": {**s3["OPTIONS"], **options}}  # type: ignore[dict-item]
+        return found(STORAGES={**settings.STORAGES, "shopgen": ours, **({"default": default} if default else {})})
+
+    assert with_() == []
+    assert with_(default_acl="private") == []
+    assert with_(default_acl="public-read") == ["E018"]
+    assert with_(default=s3) == ["W012"]
+    assert with_(default=s3, location="shopgen") == ["W012"]
+    assert with_(default={**s3, "OPTIONS": {**s3["OPTIONS"], "location": "media"}}, location="shopgen") == []  # type: ignore[dict-item]
+    assert with_(default={**s3, "OPTIONS": {**s3["OPTIONS"], "bucket_name": "public"}}) == []  # type: ignore[dict-item]
