@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from shopgen_django.ml.config import TrainConfig
 from shopgen_django.ml.data import load_pictures, open_source
+from shopgen_django.ml.evaluation.material import Material, made_by_model, real_material
 from shopgen_django.ml.metrics import kid_interval, manifold
 from shopgen_django.ml.sample import load_generator
 
@@ -111,8 +112,11 @@ def _trainer(options: argparse.Namespace) -> list[str]:
     return [sys.executable, "-c", CPU_CLOCK, str(options.minutes), "--images-seen", "100000000"]
 
 
-def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> tuple[np.ndarray, int]:
-    """Our trainer as its user calls it; returns samples and pictures seen."""
+def run_ours(
+    options: argparse.Namespace, seed: int, folder: Path, real: Material
+) -> tuple[np.ndarray, int]:
+    """Our trainer as its user calls it; returns samples, in the real pictures' shares of each category, and pictures
+    seen."""
     output = folder / f"ours-{seed}"
     command = [
         *_trainer(options), "--source", str(options.source), "--output", str(output),
@@ -121,14 +125,7 @@ def run_ours(options: argparse.Namespace, seed: int, folder: Path) -> tuple[np.n
     ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     generator = load_generator(output)
-    names = generator.categories or (None,)
-    each = -(-options.count // len(names))
-    pictures = []
-    for number, name in enumerate(names):
-        pictures += generator.sample(each, category=name, seed=1000 * seed + number, truncation=1.0)
-    mode = {1: "L", 3: "RGB", 4: "RGBA"}[options.channels]
-    array = np.stack([np.asarray(picture.convert(mode)) for picture in pictures[: options.count]])
-    array = array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2)
+    array = made_by_model(generator, real, count=options.count, seed=1000 * seed).images
     lines = (output / "stats.jsonl").read_text().splitlines()
     return array, int(json.loads(lines[-1])["images_seen"])
 
@@ -193,7 +190,7 @@ def main() -> None:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             for arm in options.arms:
                 if arm == "ours":
-                    fake, seen = run_ours(options, seed, folder)
+                    fake, seen = run_ours(options, seed, folder, real_material(pictures))
                 else:
                     fake, seen = run_baseline(options, arm, seed, folder / "real.npy", folder)
                 made = (judge.features(fake) - centre) / spread_of

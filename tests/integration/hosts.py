@@ -1,7 +1,7 @@
 """Two hosts on one machine: own process and host names, own folders; one PostgreSQL and one S3 between them.
 
-Each host is a pair of namespaces (UTS and PID), so that neither sees the other's processes and a host can be lost whole:
-killing the namespace's first process ends everything in it at once, as pulling the plug does.
+Each host is a pair of namespaces (UTS and PID), so that neither sees the other's processes and a host can be lost
+whole: killing the namespace's first process ends everything in it at once, as pulling the plug does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def namespaces() -> list[str]:
 
 
 class ObjectStore:
-    """An S3-compatible server in a process of its own; what is in it is gone when it stops, unless it is only frozen."""
+    """An S3-compatible server in a process of its own; what is in it is gone when it stops."""
 
     def __init__(self, log: Path) -> None:
         with socket.socket() as probe:
