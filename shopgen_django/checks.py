@@ -365,9 +365,10 @@ def _check_served_storage() -> Iterator[CheckMessage]:
     from django.core.files.storage import default_storage, storages
 
     storage = storages[app_settings.STORAGE]
-    if str(getattr(storage, "default_acl", "")).startswith("public"):
+    rule = str(getattr(storage, "default_acl", ""))
+    if rule.startswith("public"):
         yield Error(
-            f"shopgen's private files are written with the access rule {storage.default_acl!r}: unreviewed pictures "
+            f"shopgen's private files are written with the access rule {rule!r}: unreviewed pictures "
             "can be read by everybody.",
             hint=f'Leave default_acl out of the OPTIONS of STORAGES["{app_settings.STORAGE}"].', id="shopgen.E018",
         )

@@ -30,6 +30,8 @@ DEFAULTS: dict[str, Any] = {
         # Models that write about pictures, and that choose tags for them; as above.
         "text": {"BACKEND": "shopgen_django.engines.transformers.Transformers", "OPTIONS": {}},
         "tags": {"BACKEND": "shopgen_django.engines.transformers.ZeroShotTags", "OPTIONS": {}},
+        # Asked by shopgen_django.operations.safety.unsafe_picture, where SAFETY lists that.
+        "safety": {"BACKEND": "shopgen_django.engines.onnx_safety.OnnxSafety", "OPTIONS": {}},
     },
     # How workers are told that a job waits.
     "QUEUE": {

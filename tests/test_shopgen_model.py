@@ -94,7 +94,7 @@ def test_a_known_network_is_fetched_once_and_used_by_itself(
     content = tiny_network()
     known = replace(
         networks.KNOWN["u2netp"], sha256=hashlib.sha256(content).hexdigest(),
-        cutout={"width": 16, "height": 16, "mean": [0, 0, 0], "std": [1, 1, 1]},
+        spec={"width": 16, "height": 16, "mean": [0, 0, 0], "std": [1, 1, 1]},
     )
     monkeypatch.setattr(networks, "KNOWN", {"u2netp": known})
     assert Cutout().identity().startswith("shipped ") and Cutout().network() == "shipped"

@@ -7,16 +7,17 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import PermanentError
 
 from .base import Engine
+from .networks import HeldNetwork, folder_of, identity_of, is_added, problems_of
 
 if TYPE_CHECKING:
     from shopgen_django.imaging.cutout import Finder
 
 RECOMMENDED = ("u2netp",)
 """Networks that ``MODEL: "auto"`` looks for in the folder of networks, best first."""
+PART = "cutout"
 BUILT_IN = frozenset({"auto", "shipped", "classical"})
 """Values of ``MODEL`` that name no folder."""
 
@@ -42,55 +43,33 @@ class Cutout(CutoutEngine):
     def __init__(self, *, MODEL: str = "auto", **options: Any) -> None:
         super().__init__(MODEL=MODEL, **options)
         self._model = MODEL
-        self._loaded: dict[tuple[str, int], Finder] = {}
+        self._held: HeldNetwork[Finder] = HeldNetwork(PART, _load)
         self._shipped: Finder | None = None
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        if self._model not in BUILT_IN and self._folder() is None:
-            return [f"There is no network {self._model!r}. Add it with: manage.py shopgen_model add {self._model}"]
-        return []
+        return [] if self._model in BUILT_IN else problems_of(self._model, PART)
 
     def identity(self) -> str:
         """"classical", or the network's name with the beginning of its hash; one that is missing is named all the same,
         since its results will differ from the others'."""
-        from shopgen_django.imaging.cutout.network import NetworkError, read_card
-
         if self._model == "classical":
             return "classical"
-        folder = self._folder()
-        if folder is None:
-            return f"{self._model} (missing)" if self._model not in BUILT_IN else _shipped_identity()
-        try:
-            return f"{folder.name} {str(read_card(folder)['sha256'])[:12]}"
-        except NetworkError as error:
-            raise PermanentError(str(error), code="model_unavailable") from error
+        name = self._name()
+        return _shipped_identity() if name is None else identity_of(name, PART)
 
     def network(self) -> str:
         """What the trainer's ``--cutout`` takes to find products as here: a folder, "shipped" or "classical"."""
         if self._model == "classical":
             return "classical"
-        folder = self._folder()
-        return "shipped" if folder is None else str(folder)
+        name = self._name()
+        return "shipped" if name is None or not is_added(name) else str(folder_of(name))
 
     def finder(self, *, threads: int = 1) -> Finder | None:
         if self._model == "classical":
             return None
-        folder = self._folder()
-        if folder is None:
-            if self._model not in BUILT_IN:
-                raise PermanentError(self.check()[0], code="model_unavailable")
-            return self._shipped_finder(threads)
-        from shopgen_django.imaging.cutout.network import NetworkError, OnnxFinder, read_card
-
-        try:
-            key = (str(read_card(folder)["sha256"]), threads)
-            with self._lock:
-                if key not in self._loaded:
-                    self._loaded = {key: OnnxFinder(folder, threads=threads)}
-                return self._loaded[key]
-        except NetworkError as error:
-            raise PermanentError(str(error), code="model_unavailable") from error
+        name = self._name()
+        return self._shipped_finder(threads) if name is None else self._held.get(name, threads=threads)
 
     def _shipped_finder(self, threads: int) -> Finder:
         import torch
@@ -108,17 +87,21 @@ class Cutout(CutoutEngine):
             raise PermanentError(str(error), code="model_unavailable") from error
 
     def free(self) -> None:
+        self._held.free()
         with self._lock:
-            self._loaded.clear()
             self._shipped = None
 
-    def _folder(self) -> Path | None:
-        names = RECOMMENDED if self._model == "auto" else () if self._model in BUILT_IN else (self._model,)
-        for name in names:
-            folder = Path(app_settings.root) / "models" / name
-            if (folder / "model.json").is_file():
-                return folder
-        return None
+    def _name(self) -> str | None:
+        """The network that is used; None: the one that ships."""
+        if self._model == "auto":
+            return next((name for name in RECOMMENDED if is_added(name)), None)
+        return None if self._model in BUILT_IN else self._model
+
+
+def _load(folder: Path, *, threads: int) -> Finder:
+    from shopgen_django.imaging.cutout.network import OnnxFinder
+
+    return OnnxFinder(folder, threads=threads)
 
 
 def _shipped_identity() -> str:

@@ -8,17 +8,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+
 from shopgen_django.exceptions import PermanentError
 from shopgen_django.ml.cards import FOLDER
 
 from .base import Engine, ModelLike
+from .networks import HeldNetwork, identity_of, load_painter, problems_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from shopgen_django.imaging.onnx_pictures import OnnxPainter
     from shopgen_django.ml.restore import LoadedRestorer
 
 SHIPPED = FOLDER / "denoiser"
+BUILT_IN = frozenset({"auto", "shipped", "plain"})
+"""Values of ``MODEL`` that name no network of the shop's own."""
 LEAST = 2.0
 """Noise of a smaller standard deviation (0..255) is left alone: nobody sees it, and detail is safe."""
 
@@ -56,28 +62,31 @@ class DenoiseEngine(Engine, ABC):
 
 
 class Denoise(DenoiseEngine):
-    """``MODEL`` is "auto" (the shop's active denoiser when there is one, else the one that ships), "shipped", or
-    "plain" (a bilateral filter: no PyTorch is loaded)."""
+    """``MODEL`` is "auto" (the shop's active denoiser when there is one, else the one that ships), "shipped",
+    "plain" (a bilateral filter: no PyTorch is loaded), or the name of a network that was added
+    (``shopgen_model add FILE --purpose denoise``), which takes out what it takes for noise."""
 
     def __init__(self, *, MODEL: str = "auto", **options: Any) -> None:
         super().__init__(MODEL=MODEL, **options)
         self._model = MODEL
         self._loaded: dict[tuple[str, str], LoadedRestorer] = {}
+        self._painter: HeldNetwork[OnnxPainter] = HeldNetwork("picture", load_painter)
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        if self._model not in ("auto", "shipped", "plain"):
-            return [f"MODEL must be 'auto', 'shipped' or 'plain', not {self._model!r}."]
-        return []
+        return [] if self._model in BUILT_IN else problems_of(self._model, "picture")
 
     def identity(self) -> str:
         if self._model == "plain":
             return "plain"
+        if self._model not in BUILT_IN:
+            return identity_of(self._model, "picture")
         from shopgen_django.ml.cards import shipped_identity
 
         return shipped_identity("denoiser/model")
 
     def free(self) -> None:
+        self._painter.free()
         with self._lock:
             self._loaded.clear()
 
@@ -85,10 +94,10 @@ class Denoise(DenoiseEngine):
         self, image: Image.Image, *, level: float | None, strength: float, model: ModelLike | None = None,
         threads: int = 1, device: str = "cpu", on_part: Callable[[float], object] | None = None,
     ) -> Denoised:
-        for problem in self.check():
-            raise PermanentError(problem, code="wrong_engine")
         if self._model == "plain":
             return self._plain(image, level, strength, on_part)
+        if self._model not in BUILT_IN:
+            return self._by_network(image, level, strength, threads, on_part)
         import torch
 
         from shopgen_django.imaging.noise_signs import level_of
@@ -131,6 +140,40 @@ class Denoise(DenoiseEngine):
         if changed:
             image = Pillow.blend(image, smooth(image, sigma, check=on_part), strength)
         return Denoised(image=image, level=sigma, coloured=0.0, changed=changed)
+
+    def _by_network(
+        self, image: Image.Image, level: float | None, strength: float, threads: int,
+        on_part: Callable[[float], object] | None,
+    ) -> Denoised:
+        """By a network that was added. It says nothing of how much noise there is: plain signs do, and decide."""
+        import numpy as np
+        from PIL import Image as Pillow
+
+        from shopgen_django.imaging.noise_signs import level_of
+        from shopgen_django.imaging.onnx_network import NetworkError
+        from shopgen_django.imaging.plain_denoise import looks_drawn
+
+        network = self._painter.get(self._model, threads=threads)
+        if network.spec.factor != 1:
+            raise PermanentError(
+                _("The network %(name)s enlarges; one that takes noise out has factor 1.") % {"name": self._model},
+                code="wrong_engine",
+            )
+        if level is None:
+            sigma = 0.0 if looks_drawn(image) else level_of(image, guessed=0.0, coloured=0.0)
+        else:
+            sigma = level
+        changed = strength > 0.0 and sigma >= (LEAST if level is None else 1e-6)
+        if not changed:
+            return Denoised(image=image, level=sigma, coloured=0.0, changed=False)
+        try:
+            made = Pillow.fromarray(network(np.asarray(image.convert("RGB"), np.uint8), on_tile=on_part))
+        except NetworkError as error:
+            raise PermanentError(str(error), code="bad_output") from error
+        mended = Pillow.blend(image.convert("RGB"), made, strength).convert("L" if image.mode == "L" else "RGB")
+        if image.mode == "RGBA":
+            mended.putalpha(image.getchannel("A"))
+        return Denoised(image=mended, level=sigma, coloured=0.0, changed=True)
 
     def _load(self, model: ModelLike | None, device: str) -> LoadedRestorer:
         from shopgen_django.ml.restore import load_restorer

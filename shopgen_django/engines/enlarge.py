@@ -7,13 +7,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from django.utils.translation import gettext as _
+
 from shopgen_django.exceptions import PermanentError
 
 from .base import Engine
+from .networks import HeldNetwork, identity_of, load_painter, problems_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from PIL import Image
 
+    from shopgen_django.imaging.onnx_letters import OnnxLetters
+    from shopgen_django.imaging.onnx_pictures import OnnxPainter
     from shopgen_django.ml.enlarge import LoadedDoubler
 
 OnPart = Callable[[float], object]
@@ -34,35 +41,43 @@ class EnlargeEngine(Engine, ABC):
 
 
 class Enlarge(EnlargeEngine):
-    """``MODEL`` is "shipped" (the network of this package) or "plain" (Lanczos, corrected; no PyTorch is loaded)."""
+    """``MODEL`` is "shipped" (the network of this package), "plain" (Lanczos, corrected; no PyTorch is loaded), or the
+    name of a network that was added (``shopgen_model add FILE --purpose enlarge``). ``LETTERS``: name of a network that
+    finds writing (``shopgen_model add ppocr``); without one, plain signs tell where small print may be."""
 
-    def __init__(self, *, MODEL: str = "shipped", **options: Any) -> None:
-        super().__init__(MODEL=MODEL, **options)
-        self._model = MODEL
+    def __init__(self, *, MODEL: str = "shipped", LETTERS: str = "", **options: Any) -> None:
+        super().__init__(MODEL=MODEL, LETTERS=LETTERS, **options)
+        self._model, self._letters = MODEL, LETTERS
+        self._painter: HeldNetwork[OnnxPainter] = HeldNetwork("picture", load_painter)
+        self._reader: HeldNetwork[OnnxLetters] = HeldNetwork("letters", _load_letters)
         self._loaded: LoadedDoubler | None = None
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        if self._model not in ("shipped", "plain"):
-            return [f"MODEL must be 'shipped' or 'plain', not {self._model!r}."]
-        return []
+        found = [] if self._model in ("shipped", "plain") else problems_of(self._model, "picture")
+        return found + (problems_of(self._letters, "letters") if self._letters else [])
 
     def identity(self) -> str:
+        careful = f", {identity_of(self._letters, 'letters')}" if self._letters else ""
         if self._model == "plain":
             return "plain"
+        if self._model != "shipped":
+            return identity_of(self._model, "picture") + careful
         from shopgen_django.ml.cards import shipped_identity
 
-        return shipped_identity("enlarge")
+        return shipped_identity("enlarge") + careful
 
     def free(self) -> None:
+        self._painter.free()
+        self._reader.free()
         with self._lock:
             self._loaded = None
 
     def enlarge(
         self, image: Image.Image, *, factor: int, careful: bool = True, threads: int = 1, on_part: OnPart | None = None
     ) -> Image.Image:
-        for problem in self.check():
-            raise PermanentError(problem, code="wrong_engine")
+        if self._model not in ("shipped", "plain"):
+            return self._by_network(image, factor, careful, threads, on_part)
         rounds = {2: 1, 4: 2}[factor]
         for number in range(rounds):
             # Of two rounds the second has four times as many pixels: its share of the work is 0.8.
@@ -74,21 +89,63 @@ class Enlarge(EnlargeEngine):
         import numpy as np
         from PIL import Image as Pillow
 
-        from shopgen_django.imaging.enlarging import bled, letters, plain_double, with_alpha
+        from shopgen_django.imaging.enlarging import bled, plain_double
 
         colours = bled(image) if image.mode == "RGBA" else image.convert("RGB")
         array = np.asarray(colours, dtype=np.uint8)
         if self._model == "plain":
             made = plain_double(array)
         else:
-            mask = letters(array) if careful else None
+            mask = self._print_in(array, threads) if careful else None
             made = self._network(threads).double(array, careful=mask, on_tile=on_part)
-        result = Pillow.fromarray(made)
         if on_part is not None:
             on_part(1.0)
-        if image.mode == "RGBA":
-            return with_alpha(result, image.getchannel("A"))
-        return result.convert(image.mode)
+        return _like(image, Pillow.fromarray(made))
+
+    def _by_network(
+        self, image: Image.Image, factor: int, careful: bool, threads: int, on_part: OnPart | None
+    ) -> Image.Image:
+        """By a network that was added, as often as it takes; what is too much then is shrunk away."""
+        import numpy as np
+        from PIL import Image as Pillow
+
+        from shopgen_django.imaging.enlarging import bled, shrunk_to, within_neighbours
+        from shopgen_django.imaging.onnx_network import NetworkError
+
+        network = self._painter.get(self._model, threads=threads)
+        if network.spec.factor < 2:
+            raise PermanentError(
+                _("The network %(name)s does not enlarge: its description says factor 1.") % {"name": self._model},
+                code="wrong_engine",
+            )
+        array = np.asarray(bled(image) if image.mode == "RGBA" else image.convert("RGB"), dtype=np.uint8)
+        mask = self._print_in(array, threads) if careful else None
+        made, reached = array, 1
+        rounds = 1 if network.spec.factor >= factor else 2
+        try:
+            for number in range(rounds):
+                start, share = (0.0, 1.0) if rounds == 1 else ((0.0, 0.2), (0.2, 0.8))[number]
+                made = network(made, on_tile=_part_of(on_part, start, share))
+                reached *= network.spec.factor
+        except NetworkError as error:
+            raise PermanentError(str(error), code="bad_output") from error
+        if reached != factor:
+            made = shrunk_to(made, (factor * image.width, factor * image.height))
+        if mask is not None:
+            made = within_neighbours(made, array, mask)
+        return _like(image, Pillow.fromarray(made))
+
+    def _print_in(self, array: Any, threads: int) -> Any:
+        """``(h, w)`` 0..1: where small print is, or may be."""
+        from shopgen_django.imaging.enlarging import letters
+        from shopgen_django.imaging.onnx_network import NetworkError
+
+        if not self._letters:
+            return letters(array)
+        try:
+            return self._reader.get(self._letters, threads=threads)(array)
+        except NetworkError as error:
+            raise PermanentError(str(error), code="bad_output") from error
 
     def _network(self, threads: int) -> LoadedDoubler:
         import torch
@@ -104,6 +161,19 @@ class Enlarge(EnlargeEngine):
                 except MLError as error:
                     raise PermanentError(str(error), code="model_unavailable") from error
             return self._loaded
+
+
+def _like(image: Image.Image, made: Image.Image) -> Image.Image:
+    """Enlarged colours in the mode of the picture that they were made from, under its alpha."""
+    from shopgen_django.imaging.enlarging import with_alpha
+
+    return with_alpha(made, image.getchannel("A")) if image.mode == "RGBA" else made.convert(image.mode)
+
+
+def _load_letters(folder: Path, *, threads: int) -> OnnxLetters:
+    from shopgen_django.imaging.onnx_letters import OnnxLetters
+
+    return OnnxLetters(folder, threads=threads)
 
 
 def _part_of(on_part: OnPart | None, start: float, share: float) -> OnPart | None:

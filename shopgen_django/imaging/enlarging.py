@@ -48,6 +48,29 @@ def plain_double(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(np.clip(np.rint(large), 0, 255), dtype=np.uint8)
 
 
+def shrunk_to(array: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """``(h, w, 3)`` at ``size`` (width, height), each pixel the mean of those that it covers."""
+    import cv2
+
+    return np.asarray(cv2.resize(array, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def within_neighbours(
+    made: NDArray[np.uint8], array: NDArray[np.uint8], mask: FloatArray
+) -> NDArray[np.uint8]:
+    """``made`` (an enlarged ``array``), where ``mask`` (0..1, of the size of ``array``) is 1 nowhere brighter or darker
+    than the photo's pixels around it: no stroke is made up there and none is drawn over."""
+    import cv2
+
+    size, square = made.shape[1::-1], np.ones((3, 3), np.uint8)
+    low, high = (
+        cv2.resize(take(array, square), size, interpolation=cv2.INTER_LINEAR) for take in (cv2.erode, cv2.dilate)
+    )
+    weight = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)[..., None]
+    kept = np.clip(made, low, high)
+    return np.asarray(np.rint(made + weight * (kept.astype(np.float32) - made)), dtype=np.uint8)
+
+
 def with_alpha(colours: Image.Image, alpha: Image.Image) -> Image.Image:
     """Enlarged colours under an enlarged alpha. ``colours`` have been bled under clear pixels (:func:`bled`)."""
     result = colours.copy()

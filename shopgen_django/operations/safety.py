@@ -3,6 +3,7 @@
 ``SHOPGEN["SAFETY"]["PROMPT"]`` lists dotted paths of ``check(prompt, operation) -> str``, asked when a job is queued
 and again with the words as they are sent to the model. ``["PICTURE"]`` lists ``check(image, operation) -> str``, asked
 about each picture that a model made, before it is stored anywhere. "" lets it pass; a text refuses it with that reason.
+:func:`unsafe_picture` is one for ``PICTURE`` that asks the engine ``safety``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
+from shopgen_django.engines import get_engine
 from shopgen_django.engines.errors import Blocked
+from shopgen_django.engines.onnx_safety import SafetyEngine
 from shopgen_django.exceptions import PermanentError
 
 if TYPE_CHECKING:
@@ -29,6 +32,16 @@ def check_words(prompt: str, operation: str) -> None:
 def check_picture(image: Image.Image, operation: str) -> None:
     """Raises Blocked with the first reason against the picture, PermanentError for a check that is broken."""
     _ask("PICTURE", image, operation)
+
+
+def unsafe_picture(image: Image.Image, operation: str) -> str:
+    """For ``SAFETY["PICTURE"]``: the reason of the engine ``safety``, or "". Raises PermanentError: it can't judge."""
+    engine = get_engine("safety")
+    if not isinstance(engine, SafetyEngine):
+        raise PermanentError(
+            _("ENGINES['safety'] does not judge pictures: its BACKEND is no SafetyEngine."), code="wrong_engine"
+        )
+    return engine.reason_against(image)
 
 
 def _ask(which: str, subject: Any, operation: str) -> None:

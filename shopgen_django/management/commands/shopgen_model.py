@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ EXAMPLES = """examples:
       manage.py shopgen_model add u2netp
   a network of your own:
       manage.py shopgen_model add isnet.onnx --name isnet --licence Apache-2.0 --size 1024 1024 --mean 0.5 0.5 0.5
+  an enlarger, a denoiser, labels for tags: with how pictures go in (or net.json beside net.onnx, or its metadata):
+      manage.py shopgen_model add net.onnx --licence MIT --purpose enlarge --spec '{"factor": 2, "tile": 192}'
   a large model, a folder as the diffusers or the transformers library saves it; it stays where it is:
       manage.py shopgen_model add /srv/models/sdxl --licence OpenRAIL++-M --source https://example.org/sdxl
   what is there, and whether the files are still what was added:
@@ -39,6 +42,10 @@ class Command(BaseCommand):
         add.add_argument("--licence", default="", metavar="SPDX", help="its licence (a file)")
         add.add_argument("--non-commercial", action="store_true", help="the licence forbids commercial use (a file)")
         add.add_argument("--source", default="", metavar="URL", help="where it comes from (a file)")
+        add.add_argument("--purpose", choices=tuple(networks.PARTS), help="what it is for (a file; default: cut_out)")
+        add.add_argument(
+            "--spec", metavar="JSON|FILE", help="how pictures go in and what comes out (a file; cut-outs: see below)"
+        )
         add.add_argument(
             "--size", nargs=2, type=int, metavar=("W", "H"), default=(320, 320), help="the network's input (a file)"
         )
@@ -74,16 +81,39 @@ class Command(BaseCommand):
         elif not path.is_file() and path.suffix == "":
             network = networks.add_known(options["what"])  # says which names are known
         else:
-            spec = {
+            purpose, spec = self._described(path, options)
+            network = networks.add_file(
+                path, name=options["name"] or path.stem.lower(), licence=options["licence"],
+                commercial=not options["non_commercial"], spec=spec, source=options["source"], purpose=purpose,
+            )
+        self.stdout.write(self._line(network))
+
+    def _described(self, path: Path, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Purpose and preprocessing: as the options say, else as the network says itself."""
+        if options["spec"]:
+            text, wanted = options["spec"], options["purpose"] or "cut_out"
+            try:
+                if not text.lstrip().startswith("{"):
+                    text = Path(text).read_text(encoding="utf-8")
+                values = json.loads(text)
+            except (OSError, ValueError) as error:
+                raise CommandError(f"--spec is neither JSON nor a readable file: {error}") from error
+            if not isinstance(values, dict):
+                raise CommandError("--spec is a JSON object.")
+            return str(values.pop("purpose", wanted)), values
+        if options["purpose"] in (None, "cut_out"):
+            own = networks.declared(path) if path.is_file() else None
+            if own is not None and options["purpose"] in (None, own[0]):
+                return own
+            return "cut_out", {
                 "width": options["size"][0], "height": options["size"][1], "scale": options["scale"],
                 "mean": list(options["mean"]), "std": list(options["std"]), "activation": options["activation"],
                 "output": options["output_number"], "stretch": options["stretch"],
             }
-            network = networks.add_file(
-                path, name=options["name"] or path.stem.lower(), licence=options["licence"],
-                commercial=not options["non_commercial"], spec=spec, source=options["source"],
-            )
-        self.stdout.write(self._line(network))
+        own = networks.declared(path) if path.is_file() else None
+        if own is not None and own[0] == options["purpose"]:
+            return own
+        return options["purpose"], {}
 
     def _list(self, options: dict[str, Any]) -> None:
         added = networks.all_networks()
