@@ -219,3 +219,5 @@ def test_writing_is_found_where_it_is_and_grows_back(tmp_path: Path) -> None:
     assert found[50:60, 60:200].all(), "all of it"
     assert found[45, 130] == 1.0 and found[30, 130] == 0.0 and found[55, 230] == 0.0, "with a little around it"
     assert not OnnxLetters(folder_of(tmp_path, reader(), "letters"))(np.full((64, 64, 3), 255, np.uint8)).any()
+    picture[20:100, 40:250] = 0
+    assert not OnnxLetters(folder_of(tmp_path, reader(), "letters"))(picture).any(), "a dark box is no line"
