@@ -12,12 +12,14 @@ import hashlib
 import logging
 import shutil
 import uuid
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from django.core.files.base import File
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
@@ -119,16 +121,20 @@ def is_shared(of: ModelVersion | TrainingRun, name: str) -> bool:
 def tidy_versions() -> int:
     """Share what could not be shared when it was registered, and remove files of versions and runs that are gone.
 
-    Returns how many versions were shared. Raises StorageUnavailable.
+    As every orphan, files in the storage stay for ``ORPHAN_FILES_HOURS``. Returns how many versions were shared. Raises
+    StorageUnavailable.
     """
     storage = _served()
     if storage is None:
         return 0
     done = sum(share(version) for version in ModelVersion.objects.order_by("pk"))
-    for folder, model in ((FOLDER, ModelVersion), (RUNS, TrainingRun)):
+    hours = app_settings.RETENTION["ORPHAN_FILES_HOURS"]
+    for folder, model in ((FOLDER, ModelVersion), (RUNS, TrainingRun)) if hours is not None else ():
+        limit = timezone.now() - timedelta(hours=float(hours))
         for key in _gone(_folders(storage, folder), model):
-            for name in storage.listdir(f"{folder}/{key}")[1]:
-                storage.delete(f"{folder}/{key}/{name}")
+            names = [f"{folder}/{key}/{name}" for name in storage.listdir(f"{folder}/{key}")[1]]
+            for name in names if all(storage.get_modified_time(name) < limit for name in names) else ():
+                storage.delete(name)
     here = app_settings.root / FOLDER
     if here.is_dir():
         for key in _gone([path.name for path in here.iterdir()], ModelVersion):

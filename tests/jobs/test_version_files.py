@@ -148,6 +148,9 @@ def test_what_is_gone_is_removed_and_what_is_not_ours_stays(
         handle.write(b"the shop's own")
     elsewhere.delete()
     assert tidy_versions() == 0
+    assert served.listdir(f"versions/{folder.name}")[1], "orphans stay for a while, as other files do"
+    settings.SHOPGEN = {**settings.SHOPGEN, "RETENTION": {"ORPHAN_FILES_HOURS": 0}}
+    assert tidy_versions() == 0
     assert served.listdir("versions/notes")[1] == ["readme.txt"]
     assert not any(files for _folder, files in [served.listdir(f"versions/{folder.name}")])
     assert not folder.exists()
