@@ -365,11 +365,9 @@ def _check_served_storage() -> Iterator[CheckMessage]:
     from django.core.files.storage import default_storage, storages
 
     storage = storages[app_settings.STORAGE]
-    rule = str(getattr(storage, "default_acl", ""))
-    if rule.startswith("public"):
+    if (rule := str(getattr(storage, "default_acl", ""))).startswith("public"):
         yield Error(
-            f"shopgen's private files are written with the access rule {rule!r}: unreviewed pictures "
-            "can be read by everybody.",
+            f"shopgen's private files are written with the access rule {rule!r}: everybody can read unreviewed pictures.",
             hint=f'Leave default_acl out of the OPTIONS of STORAGES["{app_settings.STORAGE}"].', id="shopgen.E018",
         )
     bucket = getattr(storage, "bucket_name", None)
