@@ -367,7 +367,7 @@ def _check_served_storage() -> Iterator[CheckMessage]:
     storage = storages[app_settings.STORAGE]
     if (rule := str(getattr(storage, "default_acl", ""))).startswith("public"):
         yield Error(
-            f"shopgen's private files are written with the access rule {rule!r}: everybody can read unreviewed pictures.",
+            f"shopgen's private files have the access rule {rule!r}: everybody can read unreviewed pictures.",
             hint=f'Leave default_acl out of the OPTIONS of STORAGES["{app_settings.STORAGE}"].', id="shopgen.E018",
         )
     bucket = getattr(storage, "bucket_name", None)
