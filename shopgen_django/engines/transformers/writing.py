@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, ClassVar
 
 from django.utils.translation import gettext as _
@@ -172,8 +173,13 @@ def _watch(check: Callable[[], None], on_step: Callable[[float], None], room: in
 
 def facts_of(held: Held) -> dict[str, str]:
     """What is needed to make the same again."""
+    return {"model_sha256": held.digest, "device": held.device, "precision": held.dtype, "versions": _versions()}
+
+
+@cache
+def _versions() -> str:
+    """Kept, since reading a package's metadata takes milliseconds."""
     from importlib import metadata
 
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers"))
-    return {"model_sha256": held.digest, "device": held.device, "precision": held.dtype, "versions": versions}
+    return ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers"))
 
