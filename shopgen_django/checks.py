@@ -110,6 +110,9 @@ def _wanted(path: tuple[str, ...], value: Any, default: Any) -> str:
         return "" if number else "a number above 0" + (" or None" if optional else "")
     if isinstance(default, str):
         return "" if isinstance(value, str) and value else "a text"
+    if path == ("MODEL_SOURCES",):
+        fine = isinstance(value, (list, tuple)) and all(isinstance(item, (str, Path)) and str(item) for item in value)
+        return "" if fine else "a list of folders"
     if isinstance(default, list):
         fine = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
         return "" if fine else "a list of dotted paths"

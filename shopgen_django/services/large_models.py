@@ -17,7 +17,8 @@ from shopgen_django.conf import app_settings, usable_cores
 from shopgen_django.engines.diffusers.folder import INDEX, MANIFEST, read_folder
 from shopgen_django.engines.diffusers.manifest import Manifest, read_manifest, verified, write_manifest
 from shopgen_django.engines.transformers.folder import is_text_folder, read_text_folder
-from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError
+from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError, StorageFull
+from shopgen_django.ml.errors import StorageFull as DiskFull
 
 from .licences import require_usable_licence
 
@@ -84,6 +85,8 @@ def add_model(
         if not taken:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(folder, target_is_directory=True)
+    except DiskFull as error:
+        raise StorageFull(str(error)) from error
     except OSError as error:
         raise InvalidState(
             _("%(path)s can't be written to: %(why)s.") % {"path": error.filename or folder, "why": error.strerror}

@@ -21,6 +21,7 @@ def require_usable_licence(licence: str, *, commercial: bool) -> None:
         raise InvalidParameters(text, fields={"commercial": [text]})
     if not commercial and not app_settings.ALLOW_NONCOMMERCIAL_MODELS:
         raise InvalidState(
-            _("The licence forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] if that is what you want."),
+            _("The licence forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] if that is what you "
+              "want."),
             code="licence_refused",
         )

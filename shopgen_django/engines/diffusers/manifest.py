@@ -30,8 +30,8 @@ def _untold(share: float) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """``files``: path inside the folder -> SHA-256; ``sha256``: of all of them (:func:`digest_of`); ``added_at``: ISO 8601
-    in UTC, "" in manifests of earlier versions."""
+    """``files``: path inside the folder -> SHA-256; ``sha256``: of all of them (:func:`digest_of`);
+    ``added_at``: ISO 8601 in UTC, "" in manifests of earlier versions."""
 
     licence: str = ""
     commercial: bool = True

