@@ -38,10 +38,10 @@ class Migration(migrations.Migration):
                 ('checked_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='verified by')),
             ],
             options={
-                'verbose_name': 'supplied model',
-                'verbose_name_plural': 'supplied models',
+                'verbose_name': 'large model or network',
+                'verbose_name_plural': 'large models and networks',
                 'ordering': ['name'],
-                'permissions': [('verify_suppliedmodel', 'Can have supplied models verified')],
+                'permissions': [('verify_suppliedmodel', 'Can have large models and networks verified')],
                 'default_permissions': ('add', 'delete', 'view'),
             },
         ),

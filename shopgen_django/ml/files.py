@@ -25,7 +25,7 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_file(path: Path, on_bytes: Callable[[int], object] = lambda number: None) -> str:
-    """Hex SHA-256 of a file's content. ``on_bytes`` hears the size of each part that is read; what it raises ends it."""
+    """Hex SHA-256 of a file's content. ``on_bytes`` hears each part's size; what it raises ends it."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while block := handle.read(_CHUNK):

@@ -46,11 +46,11 @@ class SuppliedModel(models.Model):
     """"" after a verification that found every file as it was added."""
 
     class Meta:
-        verbose_name = _("supplied model")
-        verbose_name_plural = _("supplied models")
+        verbose_name = _("large model or network")
+        verbose_name_plural = _("large models and networks")
         ordering = ["name"]
         default_permissions = ("add", "delete", "view")
-        permissions = [("verify_suppliedmodel", "Can have supplied models verified")]
+        permissions = [("verify_suppliedmodel", "Can have large models and networks verified")]
 
     def __str__(self) -> str:
         return self.name
