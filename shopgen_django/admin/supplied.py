@@ -19,10 +19,9 @@ from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import NotFound, ShopgenError
 from shopgen_django.models import SuppliedModel
-from shopgen_django.services.model_sources import offered_folders
+from shopgen_django.services.model_sources import offered_folders, source_folders
 from shopgen_django.services.model_uses import dependants_of
 from shopgen_django.services.supplied import Supplied, all_supplied, get_supplied, not_added, requests
 from shopgen_django.services.supplied_work import (
@@ -150,7 +149,7 @@ class SuppliedModelAdmin(ReadOnlyAdmin):
                 return HttpResponseRedirect(_place(name))
         context = self.page_context(
             request, _("Add a model"), form=form, folders=offered_folders(), licences=LICENCES,
-            sources=[str(each) for each in app_settings.MODEL_SOURCES], next=self.next_url(request),
+            sources=[str(each) for each in source_folders()], next=self.next_url(request),
         )
         return TemplateResponse(request, "shopgen_django/admin/supplied_add.html", context)
 

@@ -17,7 +17,7 @@ from shopgen_django.services.model_uses import Dependants
 from shopgen_django.services.supplied import Supplied, this_host
 from shopgen_django.services.supplied_work import REMOVE, VERIFY, may
 
-from .display import badge, change_url, operation_label
+from .display import badge, change_url, operation_label, when
 from .job_words import job_note
 
 _STATES: dict[str, tuple[str, Any]] = {
@@ -28,11 +28,11 @@ _STATES: dict[str, tuple[str, Any]] = {
 }
 _WORKING = {
     "add": gettext_lazy("being added"), "verify": gettext_lazy("being verified"),
-    "remove": gettext_lazy("being removed"), "look": gettext_lazy("being looked for"),
+    "remove": gettext_lazy("being removed"),
 }
 _FAILED = {
     "add": gettext_lazy("It could not be added"), "verify": gettext_lazy("It could not be verified"),
-    "remove": gettext_lazy("It could not be removed"), "look": gettext_lazy("Nobody could look"),
+    "remove": gettext_lazy("It could not be removed"),
 }
 _ASKED = {
     "add": gettext_lazy("Add %(name)s"), "verify": gettext_lazy("Verify %(name)s"),
@@ -157,7 +157,7 @@ def request_rows(jobs: list[Job], user: Any) -> list[dict[str, Any]]:
     return [
         {
             "what": _ASKED[job.params["verb"]] % {"name": job.params.get("name")}, "by": _name(job.created_by),
-            "at": job.created_at, "badge": badge(job.state, job.get_state_display()), "note": job_note(job),
+            "at": when(job.created_at), "badge": badge(job.state, job.get_state_display()), "note": job_note(job),
             "url": change_url(job) if everybody or job.created_by_id == user.pk else "",
             "active": job.state in ACTIVE_JOB_STATES,
         }

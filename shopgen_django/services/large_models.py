@@ -14,7 +14,7 @@ from pathlib import Path
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings, usable_cores
-from shopgen_django.engines.diffusers.folder import INDEX, MANIFEST, read_folder
+from shopgen_django.engines.diffusers.folder import INDEX, MANIFEST, read_folder, shown
 from shopgen_django.engines.diffusers.manifest import Manifest, read_manifest, verified, write_manifest
 from shopgen_django.engines.transformers.folder import is_text_folder, read_text_folder
 from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError, StorageFull
@@ -89,7 +89,8 @@ def add_model(
         raise StorageFull(str(error)) from error
     except OSError as error:
         raise InvalidState(
-            _("%(path)s can't be written to: %(why)s.") % {"path": error.filename or folder, "why": error.strerror}
+            _("%(path)s can't be written to: %(why)s.")
+            % {"path": shown(Path(error.filename or folder)), "why": error.strerror}
         ) from error
     found = _model(place)
     assert found is not None

@@ -27,6 +27,7 @@ from .submit import Planned, Target, keep_limits, write_job
 from .supplied import Supplied, forget, get_supplied, look_around, look_at, record, require_own, this_host
 
 ADD, REMOVE, VERIFY = "add_suppliedmodel", "delete_suppliedmodel", "verify_suppliedmodel"
+NEEDED = {"add": ADD, "verify": VERIFY, "remove": REMOVE, "look": VERIFY}
 LONGEST = {"licence": 100, "source": 500, "base": 200, "path": 1000}
 
 Report = Callable[..., None]
@@ -161,6 +162,8 @@ def work(params: Mapping[str, Any], *, report: Report, check: Check) -> None:
     Raises the reasons why it can't be done, which end the job; they stand on the model's row as well.
     """
     name, user = str(params["name"]), _person(params.get("asked_by"))
+    if user is None or not may(user, NEEDED[params["verb"]]):  # it may have waited for long, or been tried again
+        raise NotAllowed(_("Whoever asked for this may no longer do it."))
     if params["verb"] == "look":
         look()
     elif params["verb"] == "add":

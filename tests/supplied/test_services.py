@@ -156,6 +156,25 @@ def test_what_ships_is_neither_verified_nor_removed(boss: Any) -> None:
             ask(name="cutout", user=boss)
 
 
+def test_who_may_no_longer_do_it_does_not(house: Path, root: Path) -> None:
+    user = make_user("gone", "delete_suppliedmodel")
+    job = ask_removal(name="house", user=user)
+    user.user_permissions.clear()
+    assert done(job).error_code == "not_allowed" and (root / "models" / "house").is_symlink()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_without_where_it_lies(
+    incoming: Path, root: Path, boss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path, **values: Any) -> None:
+        raise PermissionError(13, "Permission denied", str(folder / "shopgen.json"))
+
+    monkeypatch.setattr("shopgen_django.services.large_models.write_manifest", refuse)
+    job = done(ask_addition(addition=addition(), user=boss))
+    assert job.state == JobState.FAILED and "tiny-sd/shopgen.json can't be written to" in job.error_detail
+    assert str(root) not in job.error_detail
+
+
 # -- which folders --------------------------------------------------------------------------------
 
 
