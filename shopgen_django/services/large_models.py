@@ -37,6 +37,8 @@ class LargeModel:
     manifest: Manifest | None
     problem: str = ""
     """Why it can't be used; "" when its files look right (they are hashed by :func:`verify_model`)."""
+    unreadable: bool = False
+    """Whether this process may not read its files, so that it can't say more of them."""
 
 
 def require_description(*, name: str, licence: str, commercial: bool, source: str) -> None:
@@ -151,7 +153,12 @@ def _model(place: Path) -> LargeModel | None:
             return _ruin(place, folder)
         manifest = read_manifest(folder)
         kind, size = _kind_and_bytes(folder)
-    except (PermanentError, OSError) as error:
+    except OSError as error:
+        problem = _("Its files can't be read here: %(why)s.") % {"why": error.strerror or error}
+        return LargeModel(
+            name=place.name, folder=folder, kind="?", bytes=0, manifest=None, problem=problem, unreadable=True
+        )
+    except PermanentError as error:
         return LargeModel(
             name=place.name, folder=folder, kind="?", bytes=0, manifest=_manifest_alone(folder), problem=str(error)
         )

@@ -54,6 +54,8 @@ class Facts:
     """"" where nobody wrote down what the files should be."""
     added_at: datetime | None = None
     problem: str = ""
+    unreadable: bool = False
+    """Whether this process may not read the files: then what another one has reported says more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +149,10 @@ def forget(name: str) -> bool:
 
 def all_supplied() -> list[Supplied]:
     """The shop's models by name, then those that ship with the package."""
-    seen = {facts.name: facts for facts in look_around()}
+    try:
+        seen = {facts.name: facts for facts in look_around()}
+    except OSError:  # a web server's user need not be let into the workers' folder: the rows say what they reported
+        seen = {}
     rows = {row.name: row for row in SuppliedModel.objects.select_related("added_by", "checked_by")}
     asked = latest_requests()
     own = [_entry(name, seen.get(name), rows.get(name), asked.get(name)) for name in sorted({*seen, *rows})]
@@ -158,6 +163,8 @@ def get_supplied(name: str) -> Supplied:
     """Raises NotFound."""
     facts = look_at(name)
     row = SuppliedModel.objects.select_related("added_by", "checked_by").filter(name=name).first()
+    if facts is not None and facts.unreadable and row is None:
+        facts = None  # where nothing can be read, every name looks like that
     if facts is not None or row is not None:
         return _entry(name, facts, row, latest_requests().get(name))
     found = next((each for each in shipped() if each.name == name), None)
@@ -199,8 +206,9 @@ def require_own(model: Supplied) -> None:
 def _large_facts(model: large_models.LargeModel) -> Facts:
     manifest = model.manifest
     facts = Facts(
-        name=model.name, small=False, kind=model.kind, bytes=model.bytes, folder=model.folder, problem=model.problem
-    )
+        name=model.name, small=False, kind=model.kind, bytes=model.bytes, folder=model.folder, problem=model.problem,
+        unreadable=model.unreadable,
+    )  # fmt: skip
     if manifest is None:
         return facts
     return replace(
@@ -234,11 +242,13 @@ def _moment(text: str) -> datetime | None:
 
 def _entry(name: str, facts: Facts | None, row: SuppliedModel | None, request: Job | None) -> Supplied:
     """One model from what is seen here, what was reported, and what was asked for."""
+    if facts is not None and facts.unreadable and row is not None:
+        facts = None
     told: Any = facts or row
     small, kind = bool(told.small), str(told.kind)
     uses, alias = uses_of(name, facts.folder if facts else None), alias_for(kind, small=small)
     problem = str(told.problem)
-    if facts is None and row is not None and row.host == this_host():
+    if facts is None and look_at(name) is None and row is not None and row.host == this_host():
         problem = _("It is no longer in the folder of models of this machine.")
     # A verification speaks of the files that were described then: a model that was added anew since is another one.
     checked = row if row is not None and row.checked_at and row.sha256 == told.sha256 else None

@@ -283,6 +283,23 @@ def test_a_web_server_without_the_folder_shows_what_a_worker_reported(
     assert job.state == JobState.FAILED and model.host in job.error_detail and SuppliedModel.objects.exists()
 
 
+@pytest.mark.parametrize("what", ["read_manifest", "all_models"])
+def test_a_web_server_that_may_not_read_the_folder(
+    what: str, house: Path, boss: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(house))
+
+    monkeypatch.setattr(f"shopgen_django.services.large_models.{what}", refuse)
+    model = all_supplied()[0]
+    assert (model.name, model.folder, model.state, model.licence) == ("house", None, "whole", LICENCE)
+    if what == "read_manifest":
+        SuppliedModel.objects.all().delete()
+        assert all_supplied()[0].problem == "Its files can't be read here: Permission denied."
+        with pytest.raises(NotFound):
+            get_supplied("house")
+
+
 def test_a_worker_says_what_its_machine_has(house: Path, root: Path, boss: Any) -> None:
     SuppliedModel.objects.all().delete()
     (root / "models" / "hand").symlink_to(house)
