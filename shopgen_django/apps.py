@@ -17,7 +17,7 @@ class ShopgenConfig(AppConfig):
     def ready(self) -> None:
         from . import checks, signal_handlers
         from .operations.registry import autodiscover
-        from .services import following, loras, presets, recipes
+        from .services import following, loras, presets, recipes, supplied_work
 
         checks.register_checks()
         signal_handlers.register()
@@ -26,3 +26,4 @@ class ShopgenConfig(AppConfig):
         loras.register()
         presets.register()
         recipes.register()
+        supplied_work.register()

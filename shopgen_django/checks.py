@@ -19,6 +19,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
+from .check_storages import check_storage
 from .conf import DEFAULTS, app_settings
 
 TAG = "shopgen"
@@ -110,6 +111,9 @@ def _wanted(path: tuple[str, ...], value: Any, default: Any) -> str:
         return "" if number else "a number above 0" + (" or None" if optional else "")
     if isinstance(default, str):
         return "" if isinstance(value, str) and value else "a text"
+    if path == ("MODEL_SOURCES",):
+        fine = isinstance(value, (list, tuple)) and all(isinstance(item, (str, Path)) and str(item) for item in value)
+        return "" if fine else "a list of folders"
     if isinstance(default, list):
         fine = isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
         return "" if fine else "a list of dotted paths"
@@ -307,7 +311,7 @@ def check_engines(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
 @_after_settings
 def check_house(app_configs: Any = None, **kwargs: Any) -> list[CheckMessage]:
     """Apps that are missing, files with a public address, packages that are too old."""
-    return [*_check_apps(), *_check_storage(), *_check_versions()]
+    return [*_check_apps(), *check_storage(), *_check_versions()]
 
 
 def _check_apps() -> Iterator[CheckMessage]:
@@ -320,64 +324,6 @@ def _check_apps() -> Iterator[CheckMessage]:
         yield Warning(
             "Without django.contrib.admin there is no page to review and publish pictures on.",
             hint='Add "django.contrib.admin" to INSTALLED_APPS, or use the HTTP API alone.', id="shopgen.W009",
-        )
-
-
-def _check_storage() -> Iterator[CheckMessage]:
-    from django.core.files.storage import FileSystemStorage
-    from django.core.files.storage.handler import InvalidStorageError
-
-    from .storage import private_storage
-
-    if "STORAGE" in app_settings.given and app_settings.STORAGE not in settings.STORAGES:
-        yield Error(
-            f"SHOPGEN['STORAGE'] names {app_settings.STORAGE!r}, which is not in STORAGES; a folder on this machine is "
-            "used instead.",
-            hint=f"Add {app_settings.STORAGE!r} to STORAGES, or leave SHOPGEN['STORAGE'] out.", id="shopgen.E020",
-        )
-    try:
-        storage = private_storage()
-    except InvalidStorageError as error:
-        yield Error(
-            f"STORAGES[{app_settings.STORAGE!r}] can't be used: {error}",
-            hint="Give a BACKEND that can be imported.", id="shopgen.E020",
-        )
-        return
-    if not isinstance(storage, FileSystemStorage):
-        yield from _check_served_storage()
-        return
-    location = Path(storage.location).resolve()
-    for name in ("MEDIA_ROOT", "STATIC_ROOT"):
-        public = getattr(settings, name, "")
-        if not public:
-            continue
-        folder = Path(public).resolve()
-        if location == folder or folder in location.parents:
-            yield Error(
-                f"shopgen's private files lie in {location}, under {name}: unreviewed pictures have a public address.",
-                hint=f'Give STORAGES["{app_settings.STORAGE}"] (or SHOPGEN["ROOT"]) a folder outside {name}.',
-                id="shopgen.E018",
-            )
-
-
-def _check_served_storage() -> Iterator[CheckMessage]:
-    """Of storages like S3, by the attributes that django-storages gives them; nothing is asked over the network."""
-    from django.core.files.storage import default_storage, storages
-
-    storage = storages[app_settings.STORAGE]
-    if (rule := str(getattr(storage, "default_acl", ""))).startswith("public"):
-        yield Error(
-            f"shopgen's private files have the access rule {rule!r}: everybody can read unreviewed pictures.",
-            hint=f'Leave default_acl out of the OPTIONS of STORAGES["{app_settings.STORAGE}"].', id="shopgen.E018",
-        )
-    bucket = getattr(storage, "bucket_name", None)
-    ours, theirs = (str(getattr(each, "location", "")).strip("/") for each in (storage, default_storage))
-    within = not theirs or f"{ours}/".startswith(f"{theirs}/")
-    if bucket and bucket == getattr(default_storage, "bucket_name", None) and within:
-        yield Warning(
-            f"shopgen's private files lie in the bucket {bucket!r} among the shop's public ones: a rule that opens the "
-            "bucket opens them too.",
-            hint=f'Give STORAGES["{app_settings.STORAGE}"] a bucket of its own.', id="shopgen.W012",
         )
 
 

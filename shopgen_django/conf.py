@@ -101,6 +101,8 @@ DEFAULTS: dict[str, Any] = {
         "METRIC_POINTS_DAYS": 90,
     },
     "ALLOW_NONCOMMERCIAL_MODELS": False,
+    # Folders below which the admin and the API may take models from; relative ones lie under ROOT.
+    "MODEL_SOURCES": ["incoming_models"],
 }
 
 # In these, a shop's dict replaces the default whole: their keys are the shop's own names.

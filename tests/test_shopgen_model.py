@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 
 from shopgen_django.engines.cutout import Cutout
-from shopgen_django.services import networks
+from shopgen_django.models import SuppliedModel
+from shopgen_django.services import networks, supplied_work
 from tests.imaging.test_network import half_red, tiny_network
 
+pytestmark = pytest.mark.django_db
 OURS = ("--licence", "MIT", "--size", "16", "16", "--mean", "0", "0", "0", "--std", "1", "1", "1")
 
 
@@ -124,3 +127,44 @@ def test_an_index_that_does_not_answer_is_told(root: Path, monkeypatch: pytest.M
 def test_an_unknown_name_says_which_there_are(root: Path) -> None:
     with pytest.raises(CommandError, match="u2netp"):
         shopgen_model("add", "isnet")
+
+
+def test_what_the_command_does_is_known_to_the_admin_as_well(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(tiny_network())
+    shopgen_model("add", str(tmp_path / "mine.onnx"), *OURS)
+    row = SuppliedModel.objects.get()
+    assert (row.name, row.small, row.kind, row.licence, row.fault) == ("mine", True, "cut_out", "MIT", "")
+    assert row.added_at is not None and row.checked_at is not None and row.host
+    network = root / "models" / "mine" / networks.NETWORK
+    network.write_bytes(network.read_bytes() + b"x")
+    with pytest.raises(CommandError, match="changed after it was added"):
+        shopgen_model("verify")
+    row.refresh_from_db()
+    assert "changed after it was added" in row.fault
+    shopgen_model("remove", "mine")
+    assert not SuppliedModel.objects.exists()
+    # A row of a machine that is gone is forgotten from anywhere.
+    SuppliedModel.objects.create(name="old", host="elsewhere")
+    assert shopgen_model("remove", "old") == "old: removed\n"
+    with pytest.raises(CommandError, match="No network old"):
+        shopgen_model("remove", "old")
+
+
+def test_without_a_table_the_files_are_looked_after_all_the_same(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone(name: str, **values: Any) -> None:
+        raise OperationalError("no such table: shopgen_suppliedmodel")
+
+    monkeypatch.setattr(supplied_work, "record_added", gone)
+    (tmp_path / "mine.onnx").write_bytes(tiny_network())
+    assert "mine" in shopgen_model("add", str(tmp_path / "mine.onnx"), *OURS)
+    assert "Has manage.py migrate run?" in capsys.readouterr().err
+
+
+def test_a_licence_that_forbids_commercial_use_by_its_name(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.onnx").write_bytes(tiny_network())
+    for licence in ("CC-BY-NC-4.0", "FLUX-1-dev-Non-Commercial", "Some research licence"):
+        with pytest.raises(CommandError, match="forbids commercial use by its name"):
+            shopgen_model("add", str(tmp_path / "mine.onnx"), *OURS[2:], "--licence", licence)
+    assert "NCSA" in shopgen_model("add", str(tmp_path / "mine.onnx"), *OURS[2:], "--licence", "NCSA")

@@ -6,7 +6,7 @@ from django.db.models.signals import post_delete
 
 from shopgen_django.models import ProductImage
 
-from . import images, jobs, presets, recipes, review, runs, texts, versions
+from . import images, jobs, presets, recipes, review, runs, supplied, texts, versions
 from .products import ShopgenProductActions
 from .thumbnails import forget_thumbnails
 
@@ -14,4 +14,6 @@ from .thumbnails import forget_thumbnails
 # (workers and commands as well) imports this package in its setup.
 post_delete.connect(forget_thumbnails, sender=ProductImage, dispatch_uid="shopgen.admin.thumbnails")
 
-__all__ = ["ShopgenProductActions", "images", "jobs", "presets", "recipes", "review", "runs", "texts", "versions"]
+__all__ = [
+    "ShopgenProductActions", "images", "jobs", "presets", "recipes", "review", "runs", "supplied", "texts", "versions",
+]  # fmt: skip

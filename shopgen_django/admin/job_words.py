@@ -20,6 +20,7 @@ _STAGES = {
     "load": lambda: _("loading the model"),
     "read": lambda: _("reading the input"),
     "import": lambda: _("taking photos in"),
+    "hash": lambda: _("hashing the files"),
 }
 
 

@@ -21,6 +21,7 @@ from .serializers.images import (
     WithdrawRequestSerializer,
 )
 from .serializers.jobs import JobCreateSerializer, JobSerializer
+from .serializers.large_models import LargeModelCreateSerializer, LargeModelSerializer, ModelRequestSerializer
 from .serializers.models import (
     HealthSerializer,
     MetricPointSerializer,
@@ -78,6 +79,7 @@ _KEY = OpenApiParameter(
 )
 _NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The operation's name.")
 _RECIPE = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The recipe's name.")
+_MODEL = OpenApiParameter("name", str, OpenApiParameter.PATH, description="The model's name.")
 _AFTER = OpenApiParameter(
     "after", {"type": "integer", "minimum": 0}, description="Only points beyond this number of images seen."
 )
@@ -219,6 +221,33 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("ModelViewSet", "activate"): Described(
         id="models_activate", tag="models", summary="Make it the active version of its purpose and category",
         responses={200: (ModelSerializer, "")}, errors=(*_OBJECT, 409),
+    ),
+    ("LargeModelViewSet", "list"): _list(
+        "large_models_list", "large models", "Large models and networks", LargeModelSerializer(many=True),
+        "Those that the shop has added and those that ship. What other machines have is told as they reported it.",
+        errors=_COMMON,
+    ),
+    ("LargeModelViewSet", "create"): Described(
+        id="large_models_add", tag="large models", summary="Add a model from a folder of the server",
+        request=LargeModelCreateSerializer, errors=(400, *_COMMON, 409, 413), headers=("Location",),
+        description="A worker looks at the files, refuses what could run code, hashes the rest and gives the folder "
+        "its name. The same request while the first is under way gives the same answer.",
+        responses={202: (ModelRequestSerializer, "A worker is asked; follow `status_url`.")},
+    ),
+    ("LargeModelViewSet", "retrieve"): Described(
+        id="large_models_retrieve", tag="large models", summary="One model",
+        responses={200: (LargeModelSerializer, ""), 304: (None, "Not changed since the ETag in If-None-Match.")},
+        errors=_OBJECT, parameters=(_MODEL,), headers=("ETag",),
+    ),
+    ("LargeModelViewSet", "verify"): Described(
+        id="large_models_verify", tag="large models", summary="Hash its files and compare them",
+        responses={202: (ModelRequestSerializer, "A worker is asked; the model shows the result.")},
+        errors=(*_OBJECT, 409), parameters=(_MODEL,), headers=("Location",),
+    ),
+    ("LargeModelViewSet", "destroy"): Described(
+        id="large_models_remove", tag="large models", summary="Take its name away; a large model's folder stays",
+        responses={202: (ModelRequestSerializer, "A worker is asked.")},
+        errors=(*_OBJECT, 409), parameters=(_MODEL,), headers=("Location",),
     ),
     ("HealthViewSet", "retrieve"): Described(
         id="health_retrieve", tag="service", summary="Whether jobs are being worked on (staff only)",

@@ -8,6 +8,7 @@ from .views.batch import BatchViewSet
 from .views.fallback import UnknownRoute
 from .views.images import ImageViewSet
 from .views.jobs import JobViewSet
+from .views.large_models import LargeModelViewSet
 from .views.models import ModelViewSet, TrainingRunViewSet
 from .views.operations import OperationViewSet
 from .views.recipes import RecipeViewSet
@@ -49,6 +50,12 @@ v1: list[URLPattern | URLResolver] = [
     path("models/", ModelViewSet.as_view({"get": "list"}), name="model-list"),
     path("models/<uuid:pk>/", ModelViewSet.as_view({"get": "retrieve"}), name="model-detail"),
     path("models/<uuid:pk>/activate/", ModelViewSet.as_view({"post": "activate"}), name="model-activate"),
+    path("large-models/", LargeModelViewSet.as_view({"get": "list", "post": "create"}), name="large-model-list"),
+    path(
+        "large-models/<str:name>/", LargeModelViewSet.as_view({"get": "retrieve", "delete": "destroy"}),
+        name="large-model-detail",
+    ),
+    path("large-models/<str:name>/verify/", LargeModelViewSet.as_view({"post": "verify"}), name="large-model-verify"),
     path("training-runs/", TrainingRunViewSet.as_view({"get": "list", "post": "create"}), name="run-list"),
     path(
         "training-runs/<uuid:pk>/", TrainingRunViewSet.as_view({"get": "retrieve", "delete": "destroy"}),

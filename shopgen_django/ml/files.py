@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's content."""
+def sha256_file(path: Path, on_bytes: Callable[[int], object] = lambda number: None) -> str:
+    """Hex SHA-256 of a file's content. ``on_bytes`` hears each part's size; what it raises ends it."""
     digest = hashlib.sha256()
     with path.open("rb") as handle:
         while block := handle.read(_CHUNK):
             digest.update(block)
+            on_bytes(len(block))
     return digest.hexdigest()
 
 

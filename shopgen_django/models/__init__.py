@@ -22,6 +22,7 @@ from .images import Measurement, ProductImage, Publication, Review
 from .jobs import Job, JobInput
 from .presets import Preset
 from .recipes import Recipe
+from .supplied import SuppliedModel
 from .texts import TextSuggestion
 from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
@@ -51,6 +52,7 @@ __all__ = [
     "Review",
     "ReviewDecision",
     "RunState",
+    "SuppliedModel",
     "TextKind",
     "TextState",
     "TextSuggestion",

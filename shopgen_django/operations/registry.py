@@ -17,7 +17,7 @@ _OPERATIONS: dict[str, Operation] = {}
 
 BUILT_IN = (
     "generate", "fit", "cut_out", "background", "repair", "denoise", "enlarge", "correct", "create", "restyle",
-    "inpaint", "scene", "describe", "recipe", "preview", "intake",
+    "inpaint", "scene", "describe", "recipe", "preview", "intake", "model_files",
 )  # fmt: skip
 
 

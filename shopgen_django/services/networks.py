@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidParameters, InvalidState, NotFound, TransientError
 from shopgen_django.ml.files import sha256_file
+
+from .licences import require_usable_licence
 
 NETWORK, CARD = "model.onnx", "model.json"
 FETCH_SECONDS = 300
@@ -36,6 +39,8 @@ PARTS = {
     "letters": "letters",
 }  # fmt: skip
 """What networks can be for -> the part of their card that says how pictures go in."""
+ALIASES = {**{purpose: purpose for purpose in PARTS}, "cut_out": "cutout", "letters": "enlarge"}
+"""What networks can be for -> the engine whose options name them."""
 _PICKLES = frozenset({".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"})
 
 
@@ -208,12 +213,14 @@ def add_file(
                 "not “auto”, “classical” or “shipped”."
             )
         )
+    if purpose not in PARTS:
+        raise InvalidParameters(
+            _("A network is for one of: %(known)s; not for %(purpose)s.")
+            % {"known": ", ".join(PARTS), "purpose": purpose}
+        )
     if not licence:
         raise InvalidParameters(_("Say under which licence the network comes (an SPDX identifier)."))
-    if not commercial and not app_settings.ALLOW_NONCOMMERCIAL_MODELS:
-        raise InvalidState(
-            _("The licence forbids commercial use. Set SHOPGEN['ALLOW_NONCOMMERCIAL_MODELS'] if that is what you want.")
-        )
+    require_usable_licence(licence, commercial=commercial)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -236,9 +243,13 @@ def all_networks() -> list[Network]:
     return [network for network in found if network is not None]
 
 
+def find_network(name: str) -> Network | None:
+    return _network(networks_folder() / name) if _NAME.fullmatch(name) else None
+
+
 def get_network(name: str) -> Network:
     """Raises NotFound."""
-    network = _network(networks_folder() / name) if _NAME.fullmatch(name) else None
+    network = find_network(name)
     if network is None:
         have = ", ".join(network.name for network in all_networks()) or _("none")
         raise NotFound(_("No network %(name)s has been added. There are: %(have)s.") % {"name": name, "have": have})
@@ -249,7 +260,8 @@ def verify_network(network: Network) -> None:
     """Raises InvalidState when the file is gone or is not what its card says."""
     if not _holds(network, str(network.card.get("sha256"))):
         raise InvalidState(
-            _("The file of %(name)s is gone or was changed after it was added. Add it again.") % {"name": network.name}
+            _("The file of %(name)s is gone or was changed after it was added. Add it again.") % {"name": network.name},
+            code="model_corrupt",
         )
 
 
@@ -284,7 +296,10 @@ def _stored(name: str, data: bytes, card: Mapping[str, Any], *, check: bool = Fa
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="."))
     try:
         (scratch / NETWORK).write_bytes(data)
-        full = {"name": name, **card, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        full = {
+            "name": name, **card, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data),
+            "added_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         (scratch / CARD).write_text(json.dumps(full, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         if check:
             _check(scratch, str(card["purpose"]))

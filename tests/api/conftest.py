@@ -21,6 +21,7 @@ EVERYTHING = (
     "submit_job", "cancel_job", "retry_job", "view_job", "add_productimage", "view_productimage",
     "review_productimage", "publish_productimage", "withdraw_productimage", "view_modelversion",
     "activate_modelversion", "view_trainingrun", "start_trainingrun",
+    "view_suppliedmodel", "add_suppliedmodel", "delete_suppliedmodel", "verify_suppliedmodel",
     "view_recipe", "add_recipe", "change_recipe", "delete_recipe",
 )
 

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from shopgen_django.api.permissions import VerbPermission
 from shopgen_django.api.urls import v1
-from shopgen_django.models import ImageState, Job, MetricPoint, Recipe, TextSuggestion, TrainingRun
+from shopgen_django.models import ImageState, Job, MetricPoint, Recipe, SuppliedModel, TextSuggestion, TrainingRun
 from shopgen_django.services.texts import approve_text, publish_text
 from tests.api.conftest import BASE
 from tests.factories import make_image, picture_bytes
@@ -119,10 +119,21 @@ MATRIX: dict[tuple[str, str], Row] = {
     # It runs, so it can't be thrown away.
     ("run-detail", "delete"): Row(plain=403, owner=403, permitted=409, needs=("start_trainingrun",)),
     ("run-points", "get"): Row(plain=403, owner=403, permitted=200),
+    ("large-model-list", "get"): Row(plain=403, owner=403, permitted=200),
+    ("large-model-detail", "get"): Row(plain=403, owner=403, permitted=200),
+    ("large-model-list", "post"): Row(
+        plain=403, owner=403, permitted=202, needs=("add_suppliedmodel",),
+        body=lambda: {"path": "sd", "name": "new", "licence": "MIT", "commercial": True, "source": "https://example.org"},
+    ),
+    ("large-model-verify", "post"): Row(plain=403, owner=403, permitted=202, needs=("verify_suppliedmodel",)),
+    ("large-model-detail", "delete"): Row(plain=403, owner=403, permitted=202, needs=("delete_suppliedmodel",)),
     ("health", "get"): Row(plain=403, owner=403, permitted=200, staff=200),
     ("schema", "get"): Row(plain=200, owner=200, permitted=200),
 }
-VIEW = ("view_job", "view_productimage", "view_modelversion", "view_trainingrun", "view_textsuggestion")
+VIEW = (
+    "view_job", "view_productimage", "view_modelversion", "view_trainingrun", "view_textsuggestion",
+    "view_suppliedmodel",
+)  # fmt: skip
 DECIDED = ("-review", "-publish", "-withdraw")
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -164,6 +175,7 @@ def world(db: None, model: Any, client_of: Any) -> dict[str, Any]:
         ),
     }
     Recipe.objects.create(name="square", label="Square", steps=[{"operation": "fit"}], created_by=owner.user)
+    SuppliedModel.objects.create(name="house", kind="Flux", sha256="0" * 64, host="gpu-1")
     order = {"options": {"minutes": 5}, "catalogue": "default", "products": [], "activate": False}
     run = TrainingRun.objects.create(name="run", output_dir="/somewhere", created_by=owner.user, order=order)
     MetricPoint.objects.create(run=run, images_seen=100, seconds=1.0, values={"loss": 1.0})
@@ -197,6 +209,8 @@ def address(name: str, key: Any) -> str:
         return reverse(f"shopgen-api:{name}", kwargs={"name": "generate"})
     if name == "recipe-detail":
         return reverse(f"shopgen-api:{name}", kwargs={"name": "square"})
+    if name in {"large-model-detail", "large-model-verify"}:
+        return reverse(f"shopgen-api:{name}", kwargs={"name": "house"})
     pattern = next(route for route in v1 if getattr(route, "name", "") == name)
     return reverse(f"shopgen-api:{name}", kwargs={"pk": key} if "<uuid:pk>" in str(pattern.pattern) else None)
 

@@ -13,6 +13,7 @@ from shopgen_django.engines.diffusers import Diffusers
 from tests.diffusion.test_folder import UNET, flip
 from tests.test_shopgen_model import shopgen_model
 
+pytestmark = pytest.mark.django_db
 OURS = ("--licence", "CreativeML-OpenRAIL-M", "--source", "https://example.org/model")
 
 

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from django.utils.translation import gettext as _
 
 from shopgen_django.engines.errors import LicenceRefused, ModelCorrupt
-from shopgen_django.ml.files import sha256_file
+from shopgen_django.exceptions import JobCancelled
+from shopgen_django.ml.files import sha256_file, write_bytes
 
 from .folder import MANIFEST, files_of, shown
+
+_LOOK_EVERY = 0.5
+"""Seconds between two looks at whether to go on, however large a file is."""
+
+
+def _untold(share: float) -> None:
+    """Nobody listens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """``files``: path inside the folder -> SHA-256; ``sha256``: of all of them (:func:`digest_of`)."""
+    """``files``: path inside the folder -> SHA-256; ``sha256``: of all of them (:func:`digest_of`);
+    ``added_at``: ISO 8601 in UTC, "" in manifests of earlier versions."""
 
     licence: str = ""
     commercial: bool = True
     source: str = ""
     base: str = ""
+    added_at: str = ""
     sha256: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -40,8 +52,8 @@ def read_manifest(folder: Path) -> Manifest | None:
         files = {str(name): str(digest) for name, digest in value["files"].items()}
         return Manifest(
             licence=str(value.get("licence") or ""), commercial=value.get("commercial", True) is True,
-            source=str(value.get("source") or ""), base=str(value.get("base") or ""), sha256=digest_of(files),
-            files=files,
+            source=str(value.get("source") or ""), base=str(value.get("base") or ""),
+            added_at=str(value.get("added_at") or ""), sha256=digest_of(files), files=files,
         )
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         why = getattr(error, "strerror", None) or error
@@ -49,32 +61,38 @@ def read_manifest(folder: Path) -> Manifest | None:
 
 
 def write_manifest(
-    folder: Path, *, licence: str, commercial: bool, source: str = "", base: str = "", threads: int = 1
+    folder: Path, *, licence: str, commercial: bool, source: str = "", base: str = "", threads: int = 1,
+    check: Callable[[], None] = lambda: None, report: Callable[[float], None] = _untold,
 ) -> Manifest:
-    """Hash a model's files as they are now and write that down beside them; later loads insist on it."""
-    files = hash_files(folder, threads=threads)
+    """Hash a model's files as they are now and write that down beside them; later loads insist on it.
+
+    ``check`` and ``report`` as for :func:`hash_files`. Raises ModelCorrupt for a file that can't be read, OSError when
+    the folder can't be written to.
+    """
+    files = hash_files(folder, threads=threads, check=check, report=report)
     manifest = Manifest(
-        licence=licence, commercial=commercial, source=source, base=base, sha256=digest_of(files), files=files
+        licence=licence, commercial=commercial, source=source, base=base, sha256=digest_of(files), files=files,
+        added_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     text = json.dumps(
         {"licence": licence, "commercial": commercial, "source": source, "base": base, "sha256": manifest.sha256,
-         "files": files},
+         "added_at": manifest.added_at, "files": files},
         indent=2, sort_keys=True,
     )
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    write_bytes(folder / MANIFEST, (text + "\n").encode())
     return manifest
 
 
 def verified(
     folder: Path, manifest: Manifest | None, *, threads: int = 1, expected: str = "",
-    check: Callable[[], None] = lambda: None,
+    check: Callable[[], None] = lambda: None, report: Callable[[float], None] = _untold,
 ) -> str:
-    """Hash every file and give the digest of all; ``check`` is called after each.
+    """Hash every file and give the digest of all; ``check`` and ``report`` as for :func:`hash_files`.
 
     Raises ModelCorrupt when a file is not the one of the manifest, is missing or was added, or when the digest is not
     ``expected`` ("" for none).
     """
-    found = hash_files(folder, threads=threads, check=check)
+    found = hash_files(folder, threads=threads, check=check, report=report)
     if manifest is not None and dict(manifest.files) != found:
         changed = sorted(
             name for name in {*manifest.files, *found} if manifest.files.get(name) != found.get(name)
@@ -102,16 +120,59 @@ def require_licence(manifest: Manifest | None, folder: Path, *, noncommercial: b
 
 
 def hash_files(
-    folder: Path, *, threads: int = 1, check: Callable[[], None] = lambda: None
+    folder: Path, *, threads: int = 1, check: Callable[[], None] = lambda: None,
+    report: Callable[[float], None] = _untold,
 ) -> dict[str, str]:
-    """SHA-256 of each file that is read; several at once, since hashing lets other threads run."""
+    """SHA-256 of each file that is read; several at once, since hashing lets other threads run.
+
+    ``check`` is called after each file and every half second; what it raises ends the work within a block.
+    ``report`` hears the share of the bytes that is done, 0..1. Raises ModelCorrupt for a file that can't be read.
+    """
     paths = files_of(folder)
+    counted = _Counted(sum(path.stat().st_size for path in paths))
     with ThreadPoolExecutor(max_workers=max(1, threads)) as pool:
-        digests = []
-        for digest in pool.map(sha256_file, paths):
-            check()
-            digests.append(digest)
-    return {path.relative_to(folder).as_posix(): digest for path, digest in zip(paths, digests, strict=True)}
+        hashing = {pool.submit(sha256_file, path, counted.add): path for path in paths}
+        pending = set(hashing)
+        try:
+            while pending:
+                done, pending = wait(pending, timeout=_LOOK_EVERY, return_when=FIRST_COMPLETED)
+                for future in done:
+                    _read(future.result, hashing[future])
+                    check()
+                if not done:
+                    check()
+                report(counted.share)
+        except BaseException:
+            counted.stopped = True
+            raise
+    return {path.relative_to(folder).as_posix(): future.result() for future, path in hashing.items()}
+
+
+class _Counted:
+    """Bytes that several threads have read, and the word to stop."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._lock = max(1, total), 0, threading.Lock()
+        self.stopped = False
+
+    @property
+    def share(self) -> float:
+        return min(1.0, self._done / self._total)
+
+    def add(self, number: int) -> None:
+        if self.stopped:
+            raise JobCancelled
+        with self._lock:
+            self._done += number
+
+
+def _read(result: Callable[[], str], path: Path) -> None:
+    try:
+        result()
+    except OSError as error:
+        raise ModelCorrupt(
+            _("%(path)s can't be read: %(why)s.") % {"path": shown(path), "why": error.strerror or error}
+        ) from error
 
 
 def digest_of(files: Mapping[str, str]) -> str:

