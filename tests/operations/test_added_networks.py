@@ -25,6 +25,7 @@ from shopgen_django.operations.safety import check_picture
 from tests.imaging.test_onnx_networks import RED, enlarger, noise, reader, softener, sorter
 
 pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.django_db
 LABELS = json.dumps({"width": 16, "height": 16, "labels": ["red", "green"]})
 
 

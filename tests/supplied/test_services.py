@@ -42,7 +42,7 @@ def test_added_by_a_worker_and_shown_with_all_that_is_known(house: Path, root: P
     names = [each.name for each in all_supplied()]
     assert names == ["house", "cutout", "denoiser", "enlarge", "base_64", "features"]
     assert all(each.licence and each.bytes and not each.problem for each in all_supplied())
-    assert [known.name for known in not_added()] == ["u2netp"]
+    assert [known.name for known in not_added()] == ["u2netp", "opennsfw", "ppocr"]
 
 
 def test_nothing_is_hashed_before_a_worker_comes_and_two_clicks_are_one(incoming: Path, boss: Any) -> None:
