@@ -34,8 +34,8 @@ class SceneParameters(PromptParameters, CutParameters):
         help_text=gettext_lazy("PNG keeps the product's bytes; the others are smaller and change all pixels a little."),
     )
     field_order = [
-        "prompt", "preset", "negative", "count", "seed", "steps", "guidance", "scheduler", "loras", "format", "sure",
-        "box", "strokes",
+        "prompt", "preset", "negative", "reference", "reference_weight", "count", "seed", "steps", "guidance",
+        "scheduler", "loras", "format", "sure", "box", "strokes",
     ]
 
 

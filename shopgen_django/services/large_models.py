@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings, usable_cores
 from shopgen_django.engines.diffusers.folder import INDEX, read_folder
 from shopgen_django.engines.diffusers.manifest import Manifest, read_manifest, verified, write_manifest
+from shopgen_django.engines.diffusers.reference import check_adapter_folder, is_adapter_folder
 from shopgen_django.engines.transformers.folder import is_text_folder, read_text_folder
 from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError
 
@@ -36,8 +37,8 @@ class LargeModel:
 
 
 def add_model(path: Path, *, name: str, licence: str, commercial: bool, source: str, base: str = "") -> LargeModel:
-    """Check a folder of the diffusers or transformers library, write its manifest and link it under ``name``. Adding it
-    again renews the manifest.
+    """Check a folder of the diffusers or transformers library, or of an IP-Adapter, write its manifest and link it
+    under ``name``. Adding it again renews the manifest.
 
     Raises InvalidParameters for a folder that can't be used (the reason is the engine's), a name that can't be, or
     without licence and source; InvalidState for a name that is taken, a folder that can't be written to, and for a
@@ -127,7 +128,7 @@ def remove_model(model: LargeModel) -> None:
 
 def _model(place: Path) -> LargeModel | None:
     folder = place.resolve()
-    if not (folder / INDEX).is_file() and not is_text_folder(folder):
+    if not (folder / INDEX).is_file() and not is_text_folder(folder) and not is_adapter_folder(folder):
         return None
     try:
         manifest = read_manifest(folder)
@@ -142,5 +143,7 @@ def _kind_and_bytes(folder: Path) -> tuple[str, int]:
     if is_text_folder(folder) and not (folder / INDEX).is_file():
         text = read_text_folder(folder)
         return text.architecture, text.bytes
+    if is_adapter_folder(folder) and not (folder / INDEX).is_file():
+        return "IP-Adapter", check_adapter_folder(folder)
     read = read_folder(folder)
     return read.family.name, read.bytes
