@@ -25,8 +25,9 @@ class CutoutEngine(Engine, ABC):
     """Finds products."""
 
     @abstractmethod
-    def finder(self, *, threads: int = 1) -> Finder | None:
-        """What :func:`shopgen_django.imaging.cutout.cut_out` takes; ``None``: the classical finder alone.
+    def finder(self, *, threads: int = 1, device: str = "cpu") -> Finder | None:
+        """What :func:`shopgen_django.imaging.cutout.cut_out` takes; ``None``: the classical finder alone. ``device``:
+        the worker's.
 
         Raises PermanentError when the network that is configured can't be used.
         """
@@ -73,7 +74,7 @@ class Cutout(CutoutEngine):
         folder = self._folder()
         return "shipped" if folder is None else str(folder)
 
-    def finder(self, *, threads: int = 1) -> Finder | None:
+    def finder(self, *, threads: int = 1, device: str = "cpu") -> Finder | None:
         if self._model == "classical":
             return None
         folder = self._folder()

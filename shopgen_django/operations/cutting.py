@@ -79,7 +79,7 @@ def cut(context: OperationContext, picture: Image.Image) -> CutOut:
         raise PermanentError(str(error), code="wrong_engine") from error
     if not isinstance(engine, CutoutEngine):
         raise PermanentError(_("The engine %(name)s can't cut products out.") % {"name": ENGINE}, code="wrong_engine")
-    finder = engine.finder(threads=context.threads)
+    finder = engine.finder(threads=context.threads, device=context.device)
     try:
         return cut_out(picture, finder=finder, hints=hints_of(context.params), check=context.check)
     except NetworkError as error:
