@@ -38,18 +38,18 @@ class PictureChoice(forms.Widget):
         return ""  # the group names itself; there is no one field to go to
 
 
-def offer_pictures(form: Any, subject: Subject, request: HttpRequest) -> None:
+def offer_pictures(form: Any, request: HttpRequest, subject: Subject | None = None) -> None:
     """Let every field that names a picture be filled by choosing: the subject's own product's pictures first, then the
     newest of the shop, or those that a word is in; never one that shows a person or was rejected."""
     for name, field in form.fields.items():
         if isinstance(field, PictureField):
             prefixed = form.add_prefix(name)
             query = str(request.POST.get(prefixed + _FIND, "")).strip()[:100]
-            chosen = str(form.data.get(prefixed, "")) if form.is_bound else ""
+            chosen = str(form[name].value() or "")
             field.widget = PictureChoice(_offered(subject, request.user, query, chosen), label=field.label, query=query)
 
 
-def _offered(subject: Subject, user: Any, query: str, chosen: str) -> list[ProductImage]:
+def _offered(subject: Subject | None, user: Any, query: str, chosen: str) -> list[ProductImage]:
     rows = ProductImage.objects.visible_to(user).filter(personal=False).exclude(state=ImageState.REJECTED)
     rows = rows.order_by("-created_at", "-pk")
     found: list[ProductImage] = list(_by_key(rows, chosen))
@@ -58,7 +58,7 @@ def _offered(subject: Subject, user: Any, query: str, chosen: str) -> list[Produ
             Q(product_label__icontains=query) | Q(alt_text__icontains=query) | Q(category__icontains=query)
         )[:SHOWN]
     else:
-        own = _of_subject(subject)
+        own = None if subject is None else _of_subject(subject)
         if own is not None:
             found += rows.filter(own)[: SHOWN // 2]
         found += rows[:SHOWN]

@@ -103,7 +103,7 @@ def queue_page(
     if recipe:
         # The name is chosen in the list, and its steps are edited on a page of their own.
         form.fields.clear()
-    offer_pictures(form, subject, request)
+    offer_pictures(form, request, subject)
     together = filled_in and "together" in posted and subject.may_join(operation)
     plan, params = _plan(
         operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, request.user, together=together

@@ -17,7 +17,7 @@ from PIL import Image
 
 from shopgen_django.exceptions import InvalidParameters, ModelUnavailable
 from shopgen_django.jobs.runner import run_job
-from shopgen_django.models import Job, ProductImage
+from shopgen_django.models import Job, ProductImage, Recipe
 from shopgen_django.models.choices import JobState
 from shopgen_django.operations.registry import get_operation
 from shopgen_django.services.batch import BatchItem, plan_batch
@@ -185,6 +185,26 @@ def test_an_adapter_gets_a_name_a_licence_and_hashes(
     use(MODEL=str(sd), REFERENCES="looks")
     held = result_of(queue(reference=str(make_image("approved").pk)))
     assert held.params["made_with"]["ip_adapter_sha256"] == found.manifest.sha256
+
+
+def test_a_recipes_step_offers_them_as_well(
+    sd: Path, adapter: Path, use: Callable[..., None], admin_user: Any
+) -> None:
+    use(MODEL=str(sd), REFERENCES=str(adapter))
+    image, desk = make_image("approved", product_label="Wool coat"), Client()
+    desk.force_login(admin_user)
+    address = reverse("admin:shopgen_recipe_add")
+    page = desk.post(address, {"add": "1", "adding": "restyle", "order": ""}).content.decode()
+    assert f'<input type="radio" name="s0-reference" value="{image.pk}"' in page
+    fields = {name: "" if value is None else value for name, value in get_operation("restyle").Parameters.defaults(
+    ).items()}  # fmt: skip
+    step = {f"s0-{name}": value for name, value in {**fields, "reference": str(image.pk), "steps": 4}.items()}
+    data = {"order": "0", "s0-operation-name": "restyle", "name": "coat-look", "label": "Coat look", **step}
+    assert desk.post(address, {**data, "save": "1"}).status_code == 302
+    row = Recipe.objects.get(name="coat-look")
+    assert row.steps[0]["params"]["reference"] == str(image.pk)
+    page = desk.get(reverse("admin:shopgen_recipe_change", args=[row.pk])).content.decode()
+    assert f'<input type="radio" name="s0-reference" value="{image.pk}" checked' in page
 
 
 def test_the_page_offers_pictures_to_choose_from(

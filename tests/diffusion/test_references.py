@@ -104,6 +104,25 @@ def test_each_variant_is_what_it_is_alone(engine: Diffusers) -> None:
     assert pixels(several[:1]) == pixels([alone]) and pixels(several[1:]) != pixels([alone])
 
 
+def test_threads_that_take_turns_do_not_mix(engine: Diffusers) -> None:
+    import threading
+
+    kinds = [wanted(seed=number, reference=look() if number % 2 else None) for number in range(6)]
+    alone = [pixels(engine.run(each)) for each in kinds]
+    found: dict[int, list[bytes]] = {}
+
+    def work(numbers: range) -> None:
+        for number in numbers:
+            found[number] = pixels(engine.run(kinds[number]))
+
+    threads = [threading.Thread(target=work, args=(range(first, 6, 3),)) for first in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [found[number] for number in range(6)] == alone
+
+
 def test_with_a_lora_and_outlines(sd: Path, adapter: Path, tmp_path: Path) -> None:
     lines = Image.new("L", (64, 64))
     lines.paste(255, (20, 0, 24, 64))
@@ -134,6 +153,14 @@ def test_the_larger_kind_and_the_models_own_folder(sd: Path, copy: Callable[[Pat
     own.require_reference()
     assert pixels(own.run(wanted(reference=look()))) != base
     own.free()
+
+
+def test_a_model_that_only_repaints_follows_as_well(sd: Path, sd_inpaint: Path, adapter: Path) -> None:
+    engine = Diffusers(MODEL=str(sd), INPAINT_MODEL=str(sd_inpaint), REFERENCES=str(adapter))
+    engine.require_reference("inpaint")
+    free, held, again = (pixels(engine.run(wanted("inpaint", reference=each))) for each in (None, look(), None))
+    assert free == again != held
+    engine.free()
 
 
 def test_xl_follows_as_well(sdxl: Path, tmp_path: Path) -> None:
