@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ class CutoutEngine(Engine, ABC):
 
         Raises PermanentError when the network that is configured can't be used.
         """
+
+    def facts(self) -> Mapping[str, str]:
+        """What the results of the last call carry of the network that found the product, as plain texts."""
+        return {}
 
 
 class Cutout(CutoutEngine):

@@ -86,6 +86,12 @@ def cut(context: OperationContext, picture: Image.Image) -> CutOut:
         raise PermanentError(str(error), code="model_unavailable") from error
 
 
+def facts_of_cut() -> dict[str, str]:
+    """What a result says of the network that :func:`cut` has just used; call it after that."""
+    engine = get_engine(ENGINE)
+    return dict(engine.facts()) if isinstance(engine, CutoutEngine) else {}
+
+
 def hints_of(params: Mapping[str, Any]) -> Hints:
     """The parameters ``box`` and ``strokes`` as the imaging code takes them."""
     import numpy as np

@@ -203,6 +203,8 @@ def test_it_is_the_engine_of_the_operations(models: Path, use: Callable[..., Non
     assert overlap(alpha > 127, mask) > 0.95
     names = {row.name for row in result.measurements.all()}
     assert {"cutout_confidence", "cutout_steadiness", "cutout_agreement"} <= names
+    made = result.params["made_with"]
+    assert made["cutout_model"] == "segformer" and len(made["cutout_model_sha256"]) == 64
     use(MODEL=str(models / "sam"))
     stroke = {"keep": True, "radius": 0.1, "points": [[0.5, 0.5]]}
     job, _new = submit_job(
@@ -325,3 +327,4 @@ def test_a_folder_gets_a_name_by_the_command(copy: Callable[[str], Path], use: C
     image, mask = tiny.scene(7, SIZE)
     (output,) = chosen.run(OperationContext(params=chosen.Parameters.parse({}), inputs=(source(image),)))
     assert overlap(np.asarray(output.image.getchannel("A")) > 127, mask) > 0.95
+    assert output.facts["cutout_model"] == "bags" and output.facts["cutout_model_licence"] == "Apache-2.0"

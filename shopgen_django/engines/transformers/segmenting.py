@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -70,6 +71,7 @@ class Segmenter(ModelEngine, CutoutEngine):
         if not WORDS.strip():
             raise ImproperlyConfigured("The option WORDS says what is looked for, for example “product”.")
         self._labels, self._words = tuple(LABELS), WORDS.strip()
+        self._facts: Mapping[str, str] = {}
 
     def check(self) -> list[str]:
         return super().check() if self._model else [
@@ -99,6 +101,9 @@ class Segmenter(ModelEngine, CutoutEngine):
         )
         return _SegmentFinder(self, _Work(device=device, threads=threads), folder.family.way)
 
+    def facts(self) -> Mapping[str, str]:
+        return self._facts
+
     def processor(self, library: Any, folder: TextFolder) -> Any:
         if folder.family.way != "labels":
             return super().processor(library, folder)
@@ -127,7 +132,18 @@ class Segmenter(ModelEngine, CutoutEngine):
                     _("The model computed values that are no numbers (NaN). Its files may be damaged, or it may need "
                       "another precision: see the option DTYPE.")
                 )
+            self._facts = self._facts_of(held)
             return np.asarray(found.cpu().numpy(), np.float32)
+
+    def _facts_of(self, held: Held) -> Mapping[str, str]:
+        manifest, way = read_manifest(held.folder.path), held.folder.family.way
+        told = {"labels": ", ".join(self._labels), "words": self._words, "marks": ""}[way]
+        facts = {
+            "cutout_model": Path(self._model).name, "cutout_model_kind": held.folder.architecture,
+            "cutout_model_sha256": held.digest, "cutout_model_licence": manifest.licence if manifest else "",
+            "cutout_looked_for": told,
+        }
+        return {name: value for name, value in facts.items() if value}
 
     def _by_labels(self, held: Held, picture: Any, _prompts: Prompts | None) -> Any:
         """The share of all labels' probability that those of products have."""
