@@ -25,6 +25,7 @@ from shopgen_django.services.batch import BatchItem, plan_batch, submit_batch
 from .base import ShopgenAdmin
 from .bulk import chosen_keys
 from .display import duration, picture_url
+from .picture_choice import offer_pictures
 from .recipe_steps import shown_steps
 from .subjects import Pictures, Subject, Wanted
 
@@ -102,9 +103,10 @@ def queue_page(
     if recipe:
         # The name is chosen in the list, and its steps are edited on a page of their own.
         form.fields.clear()
+    offer_pictures(form, request, subject)
     together = filled_in and "together" in posted and subject.may_join(operation)
     plan, params = _plan(
-        operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, together=together
+        operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, request.user, together=together
     )
     plan.token = _token(posted.get("token"))
     if filled_in and "queue" in posted and (recipe or form.is_valid()) and not plan.problems:
@@ -157,7 +159,8 @@ def _token(given: object) -> uuid.UUID:
 
 
 def _plan(
-    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any], *, together: bool = False
+    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any], user: Any, *,
+    together: bool = False,
 ) -> tuple[Plan, dict[str, Any]]:
     """What it would do, with parameters ``fixed`` or from the form. Errors of those go into the form, others into the
     plan."""
@@ -176,7 +179,7 @@ def _plan(
     plan.to_import, plan.problems = wants.to_import, list(wants.problems)
     labels = {wanted.key: wanted.label for wanted in wants.jobs}
     try:
-        batch = plan_batch(operation=operation.name, params=params, items=_items(wants.jobs))
+        batch = plan_batch(operation=operation.name, params=params, items=_items(wants.jobs), user=user)
     except InvalidParameters as error:
         _into_form(form, error, filled_in, plan)
         return plan, params

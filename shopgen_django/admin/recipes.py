@@ -31,6 +31,7 @@ from shopgen_django.services.recipes import (
 )
 
 from .base import ShopgenAdmin
+from .picture_choice import offer_pictures
 from .queueing import NAMED
 from .recipe_steps import Steps, in_words, step_operations
 
@@ -176,6 +177,8 @@ class RecipeAdmin(ShopgenAdmin):
         may_change = self.has_add_permission(request) if row is None else self.has_change_permission(request)
         # The version that the person has seen: a page sent back and forth keeps it.
         version = request.POST.get("version") or (row.version if row else 0)
+        for step in steps.forms:
+            offer_pictures(step.form, request)
         context = self.page_context(
             request, row.label if row else _("New recipe"), recipe=row, form=form, steps=steps, touched=touched,
             choices=step_operations(), most=MAX_STEPS, version=version, may_change=may_change,

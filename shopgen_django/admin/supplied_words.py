@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from shopgen_django.models import ACTIVE_JOB_STATES, Job
-from shopgen_django.services.model_uses import Dependants
+from shopgen_django.services.model_uses import Dependants, setting_for
 from shopgen_django.services.supplied import Supplied, this_host
 from shopgen_django.services.supplied_work import REMOVE, VERIFY, may
 
@@ -120,9 +121,8 @@ def uses_words(model: Supplied) -> object:
         )
     if not model.alias:
         return "—"
-    option = "LETTERS" if model.small and model.kind == "letters" else "MODEL"
-    backend = '"BACKEND": "shopgen_django.engines.onnx_tags.OnnxTags", ' if model.small and model.kind == "tags" else ""
-    setting = f'"ENGINES": {{"{model.alias}": {{{backend}"OPTIONS": {{"{option}": "{model.name}"}}}}}}'
+    alias, entry = setting_for(model.kind, model.name, small=model.small)
+    setting = f'"ENGINES": {json.dumps({alias: entry})}'
     return format_html("{} <code>{}</code>", _("no engine yet. To use it, write into SHOPGEN:"), setting)
 
 

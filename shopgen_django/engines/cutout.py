@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +27,16 @@ class CutoutEngine(Engine, ABC):
     """Finds products."""
 
     @abstractmethod
-    def finder(self, *, threads: int = 1) -> Finder | None:
-        """What :func:`shopgen_django.imaging.cutout.cut_out` takes; ``None``: the classical finder alone.
+    def finder(self, *, threads: int = 1, device: str = "cpu") -> Finder | None:
+        """What :func:`shopgen_django.imaging.cutout.cut_out` takes; ``None``: the classical finder alone. ``device``:
+        the worker's.
 
         Raises PermanentError when the network that is configured can't be used.
         """
+
+    def facts(self) -> Mapping[str, str]:
+        """What the results of the last call carry of the network that found the product, as plain texts."""
+        return {}
 
 
 class Cutout(CutoutEngine):
@@ -65,7 +71,7 @@ class Cutout(CutoutEngine):
         name = self._name()
         return "shipped" if name is None or not is_added(name) else str(folder_of(name))
 
-    def finder(self, *, threads: int = 1) -> Finder | None:
+    def finder(self, *, threads: int = 1, device: str = "cpu") -> Finder | None:
         if self._model == "classical":
             return None
         name = self._name()

@@ -119,6 +119,10 @@ class PictureRequest:
     outlines: Image.Image | None = None
     """L, of the request's size, white lines on black: what the result's outlines are held to."""
     outlines_weight: float = 1.0
+    reference: Image.Image | None = None
+    """A picture, of any size, that the result shall resemble."""
+    reference_weight: float = 0.6
+    """0..1: how closely; at 0 the picture isn't looked at."""
     loras: tuple[Lora, ...] = ()
     device: str = "cpu"
     threads: int = 1
@@ -143,6 +147,11 @@ class PictureEngine(Engine, ABC):
     def lora_names(self) -> tuple[str, ...]:
         """The LoRAs that its options list."""
         return ()
+
+    def require_reference(self, task: Task = "text") -> None:
+        """Raises an error of ``engines.errors`` when a request for ``task`` can't have a ``reference``; reads small
+        files only and imports nothing heavy."""
+        raise BadRequest(_("This engine can't follow a reference picture."))
 
     @abstractmethod
     def describe(self, task: Task = "text") -> Described:

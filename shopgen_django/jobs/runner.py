@@ -244,9 +244,13 @@ def seed_of(job_id: UUID) -> int:
 def _context(
     job: Job, operation: Operation, params: Mapping[str, Any], seed: int, monitor: JobMonitor
 ) -> OperationContext:
-    inputs = _inputs(job) if operation.max_inputs else ()
+    named = list(dict.fromkeys(operation.pictures(params).values()))
+    held = _inputs(job) if operation.max_inputs or named else ()
+    # Pictures that parameters name come after the inputs.
+    inputs, beside = held[: len(held) - len(named)], held[len(held) - len(named) :]
     return OperationContext(
-        params=params, inputs=inputs, model=_model_files(job), product_title=job.product_label,
+        params=params, inputs=inputs, pictures={image.id: image for image in beside}, model=_model_files(job),
+        product_title=job.product_label,
         category=_category(job, inputs), seed=seed, threads=prepare_threads(), device=_device(job.queue),
         report=monitor.report, check=monitor.check,
     )

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from shopgen_django.exceptions import PermanentError
 
 from .base import Estimate, Operation, OperationContext, Output
-from .cutting import ENGINE, CutParameters, cut, doubt_in_words, figures
+from .cutting import ENGINE, CutParameters, cut, doubt_in_words, facts_of_cut, figures
 from .parameters import ColourField
 from .registry import register
 
@@ -122,7 +122,7 @@ class Background(Operation):
         yield Output(
             image=result, format=params["format"], alt_text=source.alt_text, category=source.category,
             parents=tuple(image.id for image in context.inputs), measurements=figures(found),
-            held_back=doubt_in_words(found, float(params["sure"])),
+            held_back=doubt_in_words(found, float(params["sure"])), facts=facts_of_cut(),
         )
         context.report(1.0, "background")
 

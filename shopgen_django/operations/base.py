@@ -110,6 +110,8 @@ class OperationContext:
 
     params: Mapping[str, Any]
     inputs: tuple[InputImage, ...] = ()
+    pictures: Mapping[str, InputImage] = field(default_factory=dict)
+    """Pictures that parameters name beside the inputs, by their id."""
     arrivals: Iterable[Incoming] = ()
     """What an operation with ``takes_in`` is to take in, read one by one."""
     model: ModelFiles | None = None
@@ -185,6 +187,10 @@ class Operation(ABC):
         """The operations whose work, hardware and permissions a job with these parameters needs: itself, and for a
         chain those of its steps."""
         return (self,)
+
+    def pictures(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """The pictures that parameters name beside the inputs: field -> id. They come as ``context.pictures``."""
+        return self.Parameters.pictures(params)
 
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Hook: adjust or refuse (InvalidParameters) parsed parameters."""

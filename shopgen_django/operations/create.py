@@ -26,7 +26,8 @@ class CreateParameters(PromptParameters):
     )
     height = forms.IntegerField(label=gettext_lazy("Height"), min_value=64, max_value=4096, required=False)
     field_order = [
-        "prompt", "preset", "negative", "count", "width", "height", "seed", "steps", "guidance", "scheduler", "loras",
+        "prompt", "preset", "negative", "reference", "reference_weight", "count", "width", "height", "seed", "steps",
+        "guidance", "scheduler", "loras",
     ]
 
     def clean(self) -> dict[str, Any]:

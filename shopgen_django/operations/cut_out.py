@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .base import Estimate, Operation, OperationContext, Output
-from .cutting import ENGINE, CutParameters, cut, doubt_in_words, figures
+from .cutting import ENGINE, CutParameters, cut, doubt_in_words, facts_of_cut, figures
 from .parameters import ColourField
 from .registry import register
 
@@ -79,6 +79,7 @@ class CutOutProduct(Operation):
         yield Output(
             image=result, format=kind, alt_text=source.alt_text, category=source.category, parents=(source.id,),
             measurements=figures(found), held_back=_held_back(found, float(params["sure"])),
+            facts=facts_of_cut(),
         )
         context.report(1.0, "cut_out")
 

@@ -79,11 +79,17 @@ def cut(context: OperationContext, picture: Image.Image) -> CutOut:
         raise PermanentError(str(error), code="wrong_engine") from error
     if not isinstance(engine, CutoutEngine):
         raise PermanentError(_("The engine %(name)s can't cut products out.") % {"name": ENGINE}, code="wrong_engine")
-    finder = engine.finder(threads=context.threads)
+    finder = engine.finder(threads=context.threads, device=context.device)
     try:
         return cut_out(picture, finder=finder, hints=hints_of(context.params), check=context.check)
     except NetworkError as error:
         raise PermanentError(str(error), code="model_unavailable") from error
+
+
+def facts_of_cut() -> dict[str, str]:
+    """What a result says of the network that :func:`cut` has just used; call it after that."""
+    engine = get_engine(ENGINE)
+    return dict(engine.facts()) if isinstance(engine, CutoutEngine) else {}
 
 
 def hints_of(params: Mapping[str, Any]) -> Hints:

@@ -15,6 +15,7 @@ from shopgen_django.engines.pictures import Described, MadePicture, PictureEngin
 from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError
 
 from .base import Estimate, Operation, OperationContext, Output
+from .pictures import REFERENCE, reference_of, wants_reference
 from .prompts import lora_parameters, unknown_loras, words_of
 from .safety import check_picture, check_words
 
@@ -60,6 +61,11 @@ class WordsOperation(Operation):
         except ModelMissing as error:
             raise ModelUnavailable(str(error)) from error
         self.clean_for(described, params)
+        if wants_reference(params):
+            try:
+                picture_engine().require_reference(self.task)
+            except PermanentError as error:
+                raise InvalidParameters(str(error), fields={REFERENCE: [str(error)]}) from error
         if described.loras and (text := unknown_loras(params, picture_engine().lora_names)):
             raise InvalidParameters(text, fields={"loras": [text]})
         for name in ("prompt", "negative"):
@@ -79,7 +85,7 @@ def request_of(
     mask: Image.Image | None = None, strength: float = 1.0,
 ) -> PictureRequest:
     """The engine's request from an operation's parameters. Raises Blocked for words that a safety check refuses."""
-    params = context.params
+    params, reference = context.params, _reference(context)
     prompt, negative = words_of(context)
     if not prompt:
         raise BadRequest(_("There are no words left: the product has neither a title nor a category. Write some."))
@@ -87,8 +93,16 @@ def request_of(
         task=task, prompt=prompt, negative=negative, width=size[0], height=size[1], count=int(params["count"]),
         seed=context.seed if params["seed"] is None else int(params["seed"]), steps=int(params["steps"]),
         guidance=float(params["guidance"]), scheduler=str(params["scheduler"]), strength=strength, image=image,
-        mask=mask, loras=lora_parameters(params), device=context.device, threads=context.threads,
+        mask=mask, loras=lora_parameters(params), reference=reference,
+        reference_weight=float(params["reference_weight"]), device=context.device, threads=context.threads,
     )
+
+
+def _reference(context: OperationContext) -> Image.Image | None:
+    from shopgen_django.imaging.cutout import on_white
+
+    found = reference_of(context)
+    return None if found is None else on_white(found.open())
 
 
 def make(
@@ -100,7 +114,7 @@ def make(
     """
     for words in filter(None, (request.prompt, request.negative)):
         check_words(words, operation)
-    engine = picture_engine()
+    engine, reference = picture_engine(), reference_of(context)
     described = engine.describe(request.task)
     made = engine.run(
         request, on_step=lambda share: context.report(began + (1.0 - began) * share, operation), check=context.check
@@ -109,7 +123,7 @@ def make(
         check_picture(picture.image, operation)
         facts = {
             "engine": ENGINE, "model": described.name, "model_kind": described.kind, "model_licence": described.licence,
-            **picture.facts,
+            "reference_sha256": "" if reference is None else reference.sha256, **picture.facts,
         }
         yield replace(picture, facts={name: value for name, value in facts.items() if value})
 
@@ -124,6 +138,9 @@ def output_of(
     fields: dict[str, Any] = {
         "category": context.category, "facts": picture.facts, **values,
     }
+    reference = reference_of(context)
+    if reference is not None:
+        fields["parents"] = (*fields.get("parents", ()), reference.id)
     fields["alt_text"] = fields.get("alt_text") or context.product_title or picture.facts.get("prompt", "")[:200]
     return Output(image=image, measurements=measurements, **fields)
 

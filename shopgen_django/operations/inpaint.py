@@ -50,8 +50,8 @@ class InpaintParameters(PromptParameters):
         help_text=gettext_lazy("PNG keeps every byte; the others are smaller and change all pixels a little."),
     )
     field_order = [
-        "prompt", "preset", "negative", "strokes", "strength", "room", "feather", "count", "seed", "steps", "guidance",
-        "scheduler", "loras", "format",
+        "prompt", "preset", "negative", "reference", "reference_weight", "strokes", "strength", "room", "feather",
+        "count", "seed", "steps", "guidance", "scheduler", "loras", "format",
     ]
 
 

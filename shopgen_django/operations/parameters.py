@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -45,6 +47,27 @@ class ColourField(forms.RegexField):
 
     def clean(self, value: Any) -> str:
         return str(super().clean(value)).lower()
+
+
+class PictureField(forms.CharField):
+    """The id of one of the shop's pictures that is used beside the inputs, as text; "" for none.
+
+    Whether there is such a picture, and whether it may be used, is asked by the service that queues the job. The admin
+    shows pictures to choose from.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("max_length", 36)
+        super().__init__(**kwargs)
+
+    def clean(self, value: Any) -> str:
+        text = str(super().clean(value))
+        if not text:
+            return ""
+        try:
+            return str(UUID(text))
+        except ValueError:
+            raise ValidationError(_("Give the id of one of the shop's pictures.")) from None
 
 
 class Parameters(forms.Form):
@@ -93,6 +116,12 @@ class Parameters(forms.Form):
                 fields={name: [str(text) for text in texts] for name, texts in form.errors.items()},
             )
         return {name: _settled(cls.base_fields[name], value) for name, value in form.cleaned_data.items()}
+
+    @classmethod
+    def pictures(cls, params: Mapping[str, Any]) -> dict[str, str]:
+        """The pictures that parsed parameters name: field -> id."""
+        fields = (name for name, field in cls.base_fields.items() if isinstance(field, PictureField))
+        return {name: str(params[name]) for name in fields if params.get(name)}
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

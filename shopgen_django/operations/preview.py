@@ -53,6 +53,9 @@ class Preview(Operation):
         inner = get_operation(params["operation"])
         return (self, *inner.parts(params["params"]))
 
+    def pictures(self, params: Mapping[str, Any]) -> dict[str, str]:
+        return get_operation(params["operation"]).pictures(params["params"])
+
     def run(self, context: OperationContext) -> Iterator[Output]:
         inner, params = get_operation(context.params["operation"]), dict(context.params["params"])
         small = replace(context, params=params, inputs=tuple(_reduced(source) for source in context.inputs))

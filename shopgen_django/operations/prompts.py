@@ -16,7 +16,7 @@ from shopgen_django.engines.pictures import Lora
 from .base import OperationContext
 from .loras import shelf as own_loras
 from .loras import with_trigger
-from .parameters import Parameters
+from .pictures import ReferenceParameters
 from .presets import merged, shelf
 
 PLACEHOLDERS = ("title", "category")
@@ -34,7 +34,7 @@ def _presets() -> list[tuple[str, str]]:
     return [("", _("None: only the words above")), *shelf.choices()]
 
 
-class PromptParameters(Parameters):
+class PromptParameters(ReferenceParameters):
     """Fields for everything that a large model makes by words."""
 
     prompt = forms.CharField(

@@ -128,6 +128,13 @@ class Recipe(Operation):
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         return (self, *(get_operation(step["operation"]) for step in params["steps"]))
 
+    def pictures(self, params: Mapping[str, Any]) -> dict[str, str]:
+        found = {}
+        for number, step in enumerate(params["steps"], start=1):
+            for name, key in get_operation(step["operation"]).pictures(step["params"]).items():
+                found[f"{number}.{name}"] = key
+        return found
+
     def run(self, context: OperationContext) -> Iterator[Output]:
         steps = _steps(context.params)
         (source,) = context.inputs
@@ -142,7 +149,8 @@ class Recipe(Operation):
             measurements.append(known)
             own = str(made.output.held_back)
             reasons.append(earlier if not own or own in earlier else f"{earlier} {own}".strip())
-            yield _kept(made.step, made.of, made.output, steps, known, reasons[-1])
+            beside = tuple(key for key in made.output.parents if key in context.pictures)
+            yield _kept(made.step, made.of, made.output, steps, known, reasons[-1], beside)
 
 
 def _steps(params: Mapping[str, Any]) -> tuple[Step, ...]:
@@ -154,9 +162,13 @@ def _steps(params: Mapping[str, Any]) -> tuple[Step, ...]:
 
 
 def _kept(
-    number: int, of: int | None, output: Output, steps: tuple[Step, ...], measurements: Mapping[str, float], reason: str
+    number: int, of: int | None, output: Output, steps: tuple[Step, ...], measurements: Mapping[str, float],
+    reason: str, beside: tuple[str, ...],
 ) -> Output:
-    """A step's result as the job keeps it: the last ones for review, the ones before as drafts, without loss."""
+    """A step's result as the job keeps it: the last ones for review, the ones before as drafts, without loss.
+
+    ``beside``: pictures that the step's parameters name, which stay parents also of what was made from a result.
+    """
     operation = get_operation(steps[number].operation)
     last = number == len(steps) - 1
     words = _("Step %(n)d of %(count)d (%(operation)s): the result of the last step is what counts.") % {
@@ -164,7 +176,7 @@ def _kept(
     }
     return replace(
         output, format=output.format if last else "PNG", measurements=measurements,
-        made_from=() if of is None else (of,), parents=output.parents if of is None else (),
+        made_from=() if of is None else (of,), parents=output.parents if of is None else beside,
         held_back=reason if last else words,
         digital_source=origin_of(steps[: number + 1], ""),
     )

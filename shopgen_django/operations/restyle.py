@@ -34,8 +34,8 @@ class RestyleParameters(PromptParameters):
         ),
     )
     field_order = [
-        "prompt", "preset", "negative", "strength", "outlines", "count", "seed", "steps", "guidance", "scheduler",
-        "loras",
+        "prompt", "preset", "negative", "reference", "reference_weight", "strength", "outlines", "count", "seed",
+        "steps", "guidance", "scheduler", "loras",
     ]
 
 

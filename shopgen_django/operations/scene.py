@@ -13,7 +13,7 @@ from shopgen_django.exceptions import PermanentError
 
 from .base import OperationContext, Output
 from .cutting import ENGINE as CUTOUT
-from .cutting import CutParameters, cut, doubt_in_words, figures
+from .cutting import CutParameters, cut, doubt_in_words, facts_of_cut, figures
 from .diffusion import ENGINE, FORMATS, WordsOperation, make, output_of, picture_engine, request_of, working_size
 from .prompts import PromptParameters
 from .registry import register
@@ -34,8 +34,8 @@ class SceneParameters(PromptParameters, CutParameters):
         help_text=gettext_lazy("PNG keeps the product's bytes; the others are smaller and change all pixels a little."),
     )
     field_order = [
-        "prompt", "preset", "negative", "count", "seed", "steps", "guidance", "scheduler", "loras", "format", "sure",
-        "box", "strokes",
+        "prompt", "preset", "negative", "reference", "reference_weight", "count", "seed", "steps", "guidance",
+        "scheduler", "loras", "format", "sure", "box", "strokes",
     ]
 
 
@@ -66,13 +66,13 @@ class Scene(WordsOperation):
                 _("No product was found in the picture. Mark it with the brush, or use another photo."),
                 code="no_product",
             )
-        product = found.picture()
+        product, cut_by = found.picture(), facts_of_cut()
         for made in make(context, self._request(context, found, product), self.name, began=0.1):
             ground = Ground(kind="photo", photo=made.image.resize(product.size, Image.Resampling.LANCZOS))
             yield output_of(
                 context, made, on_ground(product, ground, check=context.check), format=context.params["format"],
                 alt_text=source.alt_text, category=source.category, parents=(source.id,), measurements=figures(found),
-                held_back=doubt_in_words(found, float(context.params["sure"])),
+                held_back=doubt_in_words(found, float(context.params["sure"])), facts={**made.facts, **cut_by},
             )
 
     def _request(self, context: OperationContext, found: CutOut, product: Image.Image) -> PictureRequest:

@@ -17,6 +17,7 @@ from shopgen_django.exceptions import IdempotencyConflict, InvalidState, NotAllo
 from shopgen_django.models import ImageState, Job, ProductImage
 
 from .intake import submit_import
+from .named import named_pictures
 from .submit import Planned, choosable, keep_limits, plan_job, submit_job
 
 
@@ -59,21 +60,23 @@ class BatchPlan:
         return sum(plan.outputs for plan in self.planned)
 
 
-def plan_batch(*, operation: str, params: Mapping[str, Any] | None, items: Sequence[BatchItem]) -> BatchPlan:
-    """Check every item; writes nothing.
+def plan_batch(
+    *, operation: str, params: Mapping[str, Any] | None, items: Sequence[BatchItem], user: Any = None
+) -> BatchPlan:
+    """Check every item; writes nothing. ``user``: who asks (``None``: the shop itself).
 
     What is wrong with the operation or its parameters is wrong for all items and raised at once, as
     :func:`shopgen_django.services.submit.plan_job` does; what is wrong with one item becomes its problem.
     """
     chosen = choosable(operation)
-    chosen.clean(chosen.Parameters.parse(params))
+    named_pictures(chosen, chosen.clean(chosen.Parameters.parse(params)), user)
     good, planned, problems = [], [], []
     for item in items:
         try:
             _refuse_rejected(item)
             plan = plan_job(
                 operation=operation, params=params, inputs=item.inputs, catalogue=item.catalogue,
-                object_pk=item.object_pk, to_come=int(item.import_first),
+                object_pk=item.object_pk, to_come=int(item.import_first), user=user,
             )
         except ShopgenError as error:
             problems.append(Problem(item=item.name, code=error.code, message=str(error)))

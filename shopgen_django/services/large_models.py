@@ -16,12 +16,14 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings, usable_cores
 from shopgen_django.engines.diffusers.folder import INDEX, MANIFEST, read_folder, shown
 from shopgen_django.engines.diffusers.manifest import Manifest, read_manifest, verified, write_manifest
+from shopgen_django.engines.diffusers.reference import check_adapter_folder, is_adapter_folder
 from shopgen_django.engines.transformers.folder import is_text_folder, read_text_folder
 from shopgen_django.exceptions import InvalidParameters, InvalidState, PermanentError, StorageFull
 from shopgen_django.ml.errors import StorageFull as DiskFull
 
 from .licences import require_usable_licence
 
+ADAPTER = "IP-Adapter"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _NO_NAMES = frozenset({"auto", "classical", "shipped"})
 
@@ -63,8 +65,9 @@ def add_model(
     path: Path, *, name: str, licence: str, commercial: bool, source: str, base: str = "",
     check: Callable[[], None] = lambda: None, report: Callable[[float], None] = lambda share: None,
 ) -> LargeModel:
-    """Check a folder of the diffusers or transformers library, write its manifest and link it under ``name``. Adding it
-    again renews the manifest. ``check`` and ``report`` as for ``engines.diffusers.manifest.hash_files``.
+    """Check a folder of the diffusers or transformers library, or of an IP-Adapter, write its manifest and link it
+    under ``name``. Adding it again renews the manifest. ``check`` and ``report`` as for
+    ``engines.diffusers.manifest.hash_files``.
 
     Raises InvalidParameters for a folder that can't be used (the reason is the engine's) and what
     :func:`require_description` raises; InvalidState for a name that is taken, and a folder that can't be written to.
@@ -149,7 +152,7 @@ def remove_model(model: LargeModel) -> None:
 def _model(place: Path) -> LargeModel | None:
     folder = place.resolve()
     try:
-        if not (folder / INDEX).is_file() and not is_text_folder(folder):
+        if not (folder / INDEX).is_file() and not is_text_folder(folder) and not is_adapter_folder(folder):
             return _ruin(place, folder)
         manifest = read_manifest(folder)
         kind, size = _kind_and_bytes(folder)
@@ -191,5 +194,7 @@ def _kind_and_bytes(folder: Path) -> tuple[str, int]:
     if is_text_folder(folder) and not (folder / INDEX).is_file():
         text = read_text_folder(folder)
         return text.architecture, text.bytes
+    if is_adapter_folder(folder) and not (folder / INDEX).is_file():
+        return ADAPTER, check_adapter_folder(folder)
     read = read_folder(folder)
     return read.family.name, read.bytes

@@ -10,19 +10,21 @@ from typing import Any
 from shopgen_django.conf import app_settings
 from shopgen_django.engines.cutout import RECOMMENDED
 from shopgen_django.engines.diffusers.families import FAMILIES as PICTURE_FAMILIES
-from shopgen_django.engines.transformers.families import PAIRS
 from shopgen_django.engines.transformers.families import family_of as text_family_of
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import Job, ModelVersion
 from shopgen_django.operations.registry import get_operation, public_operations
 
+from .large_models import ADAPTER
 from .models import LORA_PURPOSE
 from .networks import ALIASES
 
-_OPTIONS = ("MODEL", "INPAINT_MODEL", "OUTLINES", "LETTERS")
+_OPTIONS = ("MODEL", "INPAINT_MODEL", "OUTLINES", "REFERENCES", "LETTERS")
 """Options of our engines that name a model of this machine."""
 _REMOTE = "shopgen_django.engines.remote."
 _CUTOUT = "shopgen_django.engines.cutout.Cutout"
+SEGMENTING = ("labels", "words", "marks")
+"""Ways of the transformers library's models that find products."""
 _LOOKED_AT = 1_000
 """Waiting chains that are looked into."""
 
@@ -58,6 +60,8 @@ def uses_of(name: str, folder: Path | None) -> tuple[Use, ...]:
 
 
 def _names(value: Any, name: str, folder: Path | None) -> bool:
+    if isinstance(value, Mapping):
+        value = value.get("PATH")
     if not isinstance(value, (str, Path)) or not str(value):
         return False
     if str(value) == name:
@@ -70,11 +74,24 @@ def alias_for(kind: str, *, small: bool) -> str:
     """The engine that a model of this kind is for; "" where its files don't say what it is."""
     if small:
         return ALIASES.get(kind, "")
-    if kind in {family.name for family in PICTURE_FAMILIES}:
+    if kind == ADAPTER or kind in {family.name for family in PICTURE_FAMILIES}:
         return "diffusion"
-    if kind in PAIRS.classes:
-        return "tags"
-    return "text" if text_family_of(kind) is not None else ""
+    family = text_family_of(kind)
+    return "" if family is None else {"pairs": "tags", **dict.fromkeys(SEGMENTING, "cutout")}.get(family.way, "text")
+
+
+def setting_for(kind: str, name: str, *, small: bool) -> tuple[str, dict[str, Any]]:
+    """Alias and entry of ``SHOPGEN["ENGINES"]`` that put a model to its use."""
+    alias, option, entry = alias_for(kind, small=small), "MODEL", {}
+    if kind == ADAPTER:
+        option = "REFERENCES"
+    if small and kind == "letters":
+        option = "LETTERS"
+    if small and kind == "tags":
+        entry["BACKEND"] = "shopgen_django.engines.onnx_tags.OnnxTags"
+    if not small and alias == "cutout":
+        entry["BACKEND"] = "shopgen_django.engines.transformers.Segmenter"
+    return alias, {**entry, "OPTIONS": {option: name}}
 
 
 def operations_of(aliases: Iterable[str]) -> tuple[str, ...]:

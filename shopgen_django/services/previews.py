@@ -35,7 +35,7 @@ def submit_preview(
     """
     if not user.has_perm("shopgen.submit_job"):
         raise NotAllowed()
-    planned = plan_job(operation=operation, params=params, inputs=inputs)
+    planned = plan_job(operation=operation, params=params, inputs=inputs, user=user)
     chosen = choosable(operation)
     if chosen.makes_texts:
         raise InvalidParameters(_("Texts have no preview: queue the job, its texts wait to be read."))
@@ -44,7 +44,7 @@ def submit_preview(
     wanted = Planned(
         operation=get_operation(Preview.name), inputs=planned.inputs, target=planned.target, model=planned.model,
         params={"operation": operation, "params": planned.params, "place": f"{FOLDER}/{uuid.uuid4().hex}.webp"},
-        seconds=planned.seconds, outputs=0,
+        seconds=planned.seconds, outputs=0, pictures=planned.pictures,
     )  # fmt: skip
     with transaction.atomic():
         for older in Job.objects.active().filter(operation=Preview.name, created_by=user):

@@ -29,6 +29,8 @@ from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVers
 from shopgen_django.operations.base import Operation
 from shopgen_django.operations.registry import get_operation, public_operations
 
+from .named import named_pictures
+
 # Guards "count, then insert" on PostgreSQL; SQLite's IMMEDIATE transactions are serial already.
 _LIMIT_LOCK = 0x53484F50
 
@@ -54,6 +56,8 @@ class Planned:
     model: ModelVersion | None
     seconds: float
     outputs: int
+    pictures: tuple[ProductImage, ...] = ()
+    """Those that parameters name beside the inputs."""
 
 
 def plan_job(
@@ -64,18 +68,20 @@ def plan_job(
     catalogue: str = "",
     object_pk: object = "",
     to_come: int = 0,
+    user: Any = None,
 ) -> Planned:
     """Check a request and say what it would do; writes nothing. ``to_come``: inputs that are yet to be imported.
+    ``user``: who asks, and may see the pictures that parameters name; ``None``: the shop itself.
 
     Raises InvalidParameters, NotFound (operation, product), ModelUnavailable.
     """
     chosen = choosable(operation)
-    return _plan(chosen, chosen.clean(chosen.Parameters.parse(params)), inputs, catalogue, object_pk, to_come)
+    return _plan(chosen, chosen.clean(chosen.Parameters.parse(params)), inputs, catalogue, object_pk, user, to_come)
 
 
 def _plan(
     chosen: Operation, parsed: dict[str, Any], inputs: Sequence[ProductImage], catalogue: str, object_pk: object,
-    to_come: int = 0,
+    user: Any, to_come: int = 0,
 ) -> Planned:
     _check_inputs(chosen, len(inputs) + to_come)
     target = _target(catalogue, str(object_pk) if object_pk != "" else "", inputs)
@@ -83,7 +89,7 @@ def _plan(
     estimate = chosen.estimate(parsed, len(inputs) + to_come)
     return Planned(
         operation=chosen, params=parsed, inputs=tuple(inputs), target=target, model=model,
-        seconds=estimate.seconds, outputs=estimate.outputs,
+        seconds=estimate.seconds, outputs=estimate.outputs, pictures=named_pictures(chosen, parsed, user),
     )
 
 
@@ -125,7 +131,7 @@ def submit_job(
         known = known_job(owner, idempotency_key, digest)
         if known is not None:
             return known, False
-    planned = _plan(chosen, parsed, inputs, catalogue, object_pk)
+    planned = _plan(chosen, parsed, inputs, catalogue, object_pk, user)
     try:
         with transaction.atomic():
             if not counted:
@@ -292,7 +298,8 @@ def write_job(
     pk: uuid.UUID | None = None,
 ) -> Job:
     """The row, not yet rung for; call it in the transaction that rings. ``pk``: the id that it shall have."""
-    _hold_inputs(planned.inputs)
+    held = (*planned.inputs, *planned.pictures)
+    _hold_inputs(held)
     operation = planned.operation
     if batch is None and operation.takes_in:
         batch = uuid.uuid4()  # it may become several jobs, and those belong together
@@ -316,7 +323,7 @@ def write_job(
     )
     job.save(force_insert=True)
     JobInput.objects.bulk_create(
-        JobInput(job=job, image=image, position=position) for position, image in enumerate(planned.inputs)
+        JobInput(job=job, image=image, position=position) for position, image in enumerate(held)
     )
     job.refresh_from_db(fields=["not_before", "rung_at"])
     return job

@@ -203,6 +203,60 @@ def make_controlnet(folder: Path, model: Path) -> Path:
     return folder
 
 
+def make_adapter(folder: Path, model: Path, *, plus: bool = False) -> Path:
+    """An IP-Adapter for the folder's unet, with its image encoder beside it, 200 KB; random, so it does a lot."""
+    import torch
+    from diffusers import UNet2DConditionModel
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    network = UNet2DConditionModel.from_pretrained(str(model / "unet"), local_files_only=True)
+    words = int(network.config.cross_attention_dim)
+    encoder = CLIPVisionModelWithProjection(CLIPVisionConfig(
+        hidden_size=32, intermediate_size=37, num_attention_heads=4, num_hidden_layers=2, image_size=32, patch_size=8,
+        projection_dim=16,
+    ))  # fmt: skip
+    encoder.save_pretrained(str(folder / "image_encoder"))
+    tensors = {}
+    places = [name for name in network.attn_processors if name.endswith("attn2.processor")]
+    for number, name in enumerate(places):
+        width = dict(network.named_modules())[name.removesuffix(".processor")].to_k.weight.shape[0]
+        for which in ("to_k_ip", "to_v_ip"):
+            tensors[f"ip_adapter.{2 * number + 1}.{which}.weight"] = torch.randn(width, words)
+    projection = resampler(words) if plus else {
+        "proj.weight": torch.randn(4 * words, 16), "proj.bias": torch.zeros(4 * words),
+        "norm.weight": torch.ones(words), "norm.bias": torch.zeros(words),
+    }
+    tensors |= {f"image_proj.{name}": value for name, value in projection.items()}
+    save_file(tensors, str(folder / "ip-adapter.safetensors"))
+    return folder
+
+
+def resampler(words: int) -> dict[str, Any]:
+    """The projection of an IP-Adapter Plus, of four layers, under the names that such files have."""
+    import torch
+
+    inner = 64
+    found = {
+        "latents": torch.randn(1, 4, inner), "proj_in.weight": torch.randn(inner, 32) / 6,
+        "proj_in.bias": torch.zeros(inner), "proj_out.weight": torch.randn(words, inner) / 8,
+        "proj_out.bias": torch.zeros(words), "norm_out.weight": torch.ones(words), "norm_out.bias": torch.zeros(words),
+    }
+    for layer in range(4):
+        name = f"layers.{layer}"
+        found |= {
+            f"{name}.0.to_q.weight": torch.randn(inner, inner) / 8,
+            f"{name}.0.to_kv.weight": torch.randn(2 * inner, inner) / 8,
+            f"{name}.0.to_out.weight": torch.randn(inner, inner) / 8,
+            f"{name}.1.1.weight": torch.randn(4 * inner, inner) / 8,
+            f"{name}.1.3.weight": torch.randn(inner, 4 * inner) / 16,
+        }
+        for norm in ("0.norm1", "0.norm2", "1.0"):
+            found |= {f"{name}.{norm}.weight": torch.ones(inner), f"{name}.{norm}.bias": torch.zeros(inner)}
+    return found
+
+
 def make_lora(folder: Path, model: Path, *, seed: int = 1) -> Path:
     """A LoRA for the folder's unet that changes what it makes by a lot."""
     import torch

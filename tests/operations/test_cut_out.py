@@ -136,7 +136,7 @@ def test_width_without_height_is_refused() -> None:
 class Halves(CutoutEngine):
     """Takes the left half for the product."""
 
-    def finder(self, *, threads: int = 1) -> Any:
+    def finder(self, *, threads: int = 1, device: str = "cpu") -> Any:
         def find(rgb: np.ndarray) -> np.ndarray:
             belief = np.zeros(rgb.shape[:2], np.float32)
             belief[:, : rgb.shape[1] // 2] = 1.0

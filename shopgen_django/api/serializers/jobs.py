@@ -48,7 +48,9 @@ class JobSerializer(ReadOnly):
     state = Choice(JobState)
     queue = Choice(JobQueue)
     params = ShownParams(help_text="As given, completed with the defaults.")
-    inputs = serializers.SerializerMethodField(help_text="Ids of the input pictures, in order.")
+    inputs = serializers.SerializerMethodField(
+        help_text="Ids of the input pictures, in order, and after them those that parameters name."
+    )
     images = serializers.SerializerMethodField(
         help_text="Ids of the pictures that the job made, in order. Of an upload or an import: those that are stored "
         "now, the ones that were there already included."

@@ -40,7 +40,7 @@ class BatchViewSet(ApiViewSet):
             if jobs is not None:
                 return self._queued(jobs, (), replayed=True)
         items, problems = self._items(given)
-        plan = plan_batch(operation=given["operation"], params=given.get("params"), items=items)
+        plan = plan_batch(operation=given["operation"], params=given.get("params"), items=items, user=request.user)
         problems += plan.problems
         if given["dry_run"]:
             return Response(self._shown(plan, problems))

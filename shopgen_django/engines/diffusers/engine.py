@@ -22,6 +22,7 @@ from .loading import DTYPES, device_of, dtype_of, load_part, load_parts, weights
 from .lora import chosen_files, lora_files, require_base
 from .manifest import fingerprint, read_manifest, require_licence, verified
 from .memory import plan_for
+from .reference import Adapter, AdapterFiles, load_adapter, named_adapter, read_adapter
 from .running import run_request
 from .shelf import SHELF, Key, Loaded
 
@@ -37,14 +38,17 @@ class Diffusers(PictureEngine):
     ``DEVICE`` ("auto": the worker's) and ``ALLOW_CPU`` when it is missing; ``DTYPE``; ``BATCH``, pictures at a time on
     a GPU; ``CACHE``, models a worker keeps; ``MAX_PIXELS`` of one picture; ``LORAS``, name -> file;
     ``LORA_OTHER_BASE``, whether one that was trained here on another model may be used;
-    ``OUTLINES``, the folder of a ControlNet for edges; ``SAFETY_CHECKER``, whether a checker in the folder is used.
+    ``OUTLINES``, the folder of a ControlNet for edges; ``REFERENCES``, an IP-Adapter (a folder, its file, or ``{"PATH":
+    …, "ENCODER": …, "SHA256": …}``; empty: the model's own, if it has one); ``SAFETY_CHECKER``, whether a checker in
+    the folder is used.
     """
 
     def __init__(
         self, *, MODEL: str | Path = "", INPAINT_MODEL: str | Path = "", SHA256: str = "", REVISION: str = "main",
         ALLOW_HUB: bool = False, DEVICE: str = "auto", ALLOW_CPU: bool = False, DTYPE: str = "auto", BATCH: int = 1,
         CACHE: int = 2, MAX_PIXELS: int = MAX_PIXELS, LORAS: Mapping[str, Any] | None = None, OUTLINES: str | Path = "",
-        LORA_OTHER_BASE: bool = False, SAFETY_CHECKER: bool = True, **options: Any,
+        LORA_OTHER_BASE: bool = False, SAFETY_CHECKER: bool = True,
+        REFERENCES: str | Path | Mapping[str, Any] = "", **options: Any,
     ) -> None:
         if options:
             raise ImproperlyConfigured(
@@ -63,8 +67,10 @@ class Diffusers(PictureEngine):
         self._loras = lora_files(LORAS or {})
         self._other_base = bool(LORA_OTHER_BASE)
         self._outlines = str(OUTLINES)
+        self._references = named_adapter(REFERENCES)
         self._keys: set[Key] = set()
         self._known: dict[Path, tuple[str, ModelFolder]] = {}
+        self._adapters: dict[Path, tuple[str, AdapterFiles]] = {}
 
     def check(self) -> list[str]:
         if not self._models["text"] and not self._models["inpaint"]:
@@ -75,6 +81,11 @@ class Diffusers(PictureEngine):
             try:
                 if not _HUB_ID.fullmatch(name) or Path(name).is_dir():
                     read_folder(self._local(name))
+            except PermanentError as error:
+                problems.append(str(error))
+        if self._references.path and self._models["text"] and not problems:
+            try:
+                self.require_reference()
             except PermanentError as error:
                 problems.append(str(error))
         return problems
@@ -109,6 +120,12 @@ class Diffusers(PictureEngine):
             sha256=manifest.sha256 if manifest else "", outlines=bool(self._outlines),
         )
 
+    def require_reference(self, task: Task = "text") -> None:
+        files = self._adapter_files(self._folder(task)[0])
+        noncommercial = app_settings.ALLOW_NONCOMMERCIAL_MODELS
+        for path in {files.folder, files.encoder.folder}:
+            require_licence(read_manifest(path), path, noncommercial=noncommercial)
+
     def run(
         self, request: PictureRequest, *, on_step: Callable[[float], None] = lambda share: None,
         check: Callable[[], None] = lambda: None,
@@ -134,9 +151,11 @@ class Diffusers(PictureEngine):
             with SHELF.borrowed(key, load, capacity=self._capacity, need=need, device=device) as loaded, loaded.lock:
                 require_base(loras, loaded.digest, other=self._other_base)
                 control = self._control(diffusers, loaded, request, check)
-                return iter(
-                    run_request(diffusers, loaded, request, loras, control=control, on_step=on_step, check=check)
+                adapter = self._adapter(diffusers, loaded, request, check)
+                made = run_request(
+                    diffusers, loaded, request, loras, control=control, adapter=adapter, on_step=on_step, check=check
                 )
+                return iter(made)
         except OutOfMemory as error:
             ran_dry = str(error)
         # Out here nothing holds the failed attempt any more, so that the next job finds its memory free.
@@ -187,6 +206,48 @@ class Diffusers(PictureEngine):
                 del loaded.pipelines[name]
             loaded.controls = (seen, digest, load_part(diffusers, component, loaded.dtype))
         return loaded.controls[2]
+
+    def _adapter(
+        self, diffusers: Any, loaded: Loaded, request: PictureRequest, check: Callable[[], None]
+    ) -> Adapter | None:
+        """The IP-Adapter for a request with a reference, loaded beside the model and kept with it; else ``None``."""
+        if request.reference is None or not request.reference_weight:
+            return None
+        self.require_reference(request.task)
+        files = self._adapter_files(loaded.folder)
+        folders = (files.folder, files.encoder.folder)
+        seen = f"{files.weights} {' '.join(fingerprint(folder) for folder in folders)}"
+        if loaded.adapter[0] != seen:
+            loaded.adapter = ("", None)
+            SHELF.make_room(capacity=len(SHELF) + 1, need=files.bytes, device=loaded.device)
+            digest = verified(
+                files.folder, read_manifest(files.folder), threads=request.threads, check=check,
+                expected=self._references.sha256,
+            )
+            apart = not files.encoder.folder.is_relative_to(files.folder) and (
+                not files.encoder.folder.is_relative_to(loaded.folder.path)
+            )
+            encoder = files.encoder.folder
+            encoder_digest = verified(
+                encoder, read_manifest(encoder), threads=request.threads, check=check
+            ) if apart else ""
+            loaded.adapter = (
+                seen, load_adapter(diffusers, files, loaded.dtype, digest=digest, encoder_digest=encoder_digest)
+            )
+        found: Adapter = loaded.adapter[1]
+        return found
+
+    def _adapter_files(self, model: ModelFolder) -> AdapterFiles:
+        """The adapter for a model as its files are now; its header is read anew only when they have changed."""
+        known = self._adapters.get(model.path)
+        if known is not None:
+            seen = f"{fingerprint(known[1].folder)} {fingerprint(known[1].encoder.folder)} {fingerprint(model.path)}"
+            if seen == known[0]:
+                return known[1]
+        files = read_adapter(self._references, model, self._local)
+        seen = f"{fingerprint(files.folder)} {fingerprint(files.encoder.folder)} {fingerprint(model.path)}"
+        self._adapters[model.path] = (seen, files)
+        return files
 
     def _folder(self, task: Task) -> tuple[ModelFolder, str]:
         name = self._models[task]

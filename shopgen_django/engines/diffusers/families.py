@@ -19,6 +19,8 @@ class Family:
     needs: tuple[str, ...]
     outlined: Mapping[Task, str] = field(default_factory=dict)
     """Pipelines that heed a ControlNet; for tasks that are not named there is none."""
+    references: bool = False
+    """Whether IP-Adapters for it are known here."""
     patch: int = 1
     """Width and height are multiples of the autoencoder's scale times this."""
     size: int = 0
@@ -38,6 +40,7 @@ SD = Family(
     },
     outlined={"text": "StableDiffusionControlNetPipeline", "image": "StableDiffusionControlNetImg2ImgPipeline"},
     core="unet", needs=("vae", "text_encoder", "tokenizer", "unet", "scheduler"), channels=frozenset({4}),
+    references=True,
 )
 SDXL = Family(
     name="Stable Diffusion XL",
@@ -48,7 +51,7 @@ SDXL = Family(
     outlined={"text": "StableDiffusionXLControlNetPipeline", "image": "StableDiffusionXLControlNetImg2ImgPipeline"},
     core="unet",
     needs=("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler"),
-    channels=frozenset({4}),
+    channels=frozenset({4}), references=True,
 )
 SD3 = Family(
     name="Stable Diffusion 3",

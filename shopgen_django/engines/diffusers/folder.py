@@ -154,8 +154,10 @@ def shown(path: Path) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that are read from a model's folder (two levels), sorted; the manifest is not among them."""
-    found = [each for each in (*path.glob("*"), *path.glob("*/*")) if each.suffix in READ and each.is_file()]
+    """The files that are read from a model's folder (two levels; three where it holds an IP-Adapter, whose encoder has
+    a folder of its own), sorted; the manifest is not among them."""
+    places = (*path.glob("*"), *path.glob("*/*"), *path.glob("ip_adapter/*/*"))
+    found = [each for each in places if each.suffix in READ and each.is_file()]
     return sorted(each for each in found if each.name != MANIFEST or each.parent != path)
 
 

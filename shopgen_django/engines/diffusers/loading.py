@@ -172,18 +172,21 @@ def tile(pipeline: Any, wanted: bool) -> None:
         (vae.enable_tiling if wanted else vae.disable_tiling)()
 
 
-def economise(pipeline: Any) -> None:
-    """The last resort after memory ran out: attention in slices, the autoencoder on tiles and picture by picture."""
-    if hasattr(pipeline, "enable_attention_slicing"):
+def economise(pipeline: Any, *, attention: bool = True) -> None:
+    """The last resort after memory ran out: attention in slices, the autoencoder on tiles and picture by picture.
+
+    ``attention``: False where something is laid into the attentions, which slices would put out in silence.
+    """
+    if attention and hasattr(pipeline, "enable_attention_slicing"):
         pipeline.enable_attention_slicing()
     for name in ("enable_tiling", "enable_slicing"):
         if hasattr(pipeline.vae, name):
             getattr(pipeline.vae, name)()
 
 
-def splurge(pipeline: Any) -> None:
+def splurge(pipeline: Any, *, attention: bool = True) -> None:
     """Undo :func:`economise`, but for tiles, which every run decides anew."""
-    if hasattr(pipeline, "disable_attention_slicing"):
+    if attention and hasattr(pipeline, "disable_attention_slicing"):
         pipeline.disable_attention_slicing()
     if hasattr(pipeline.vae, "disable_slicing"):
         pipeline.vae.disable_slicing()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from .install import versions
 from .loading import economise, place, splurge, tile
 from .lora import LoraFile, laid_over
 from .memory import TILE_FROM, give_back, ran_out
+from .reference import Adapter, followed
 from .shelf import SHELF, Loaded
 
 ChosenLoras = Sequence[tuple[LoraFile, float, str]]
@@ -55,17 +57,20 @@ class _Run:
     loaded: Loaded
     request: PictureRequest
     loras: ChosenLoras
+    adapter: Adapter | None
     progress: _Progress
+    embedded: Any = None
+    """The reference picture as the adapter reads it."""
     pictures: list[MadePicture] = field(default_factory=list)
     blocked: int = 0
 
 
 def run_request(
     diffusers: Any, loaded: Loaded, request: PictureRequest, loras: ChosenLoras, *, control: Any = None,
-    on_step: Callable[[float], None], check: Callable[[], None],
+    adapter: Adapter | None = None, on_step: Callable[[float], None], check: Callable[[], None],
 ) -> list[MadePicture]:
     """All pictures of a request. The caller holds ``loaded.lock``. ``control``: the loaded ControlNet that holds them
-    to the request's outlines.
+    to the request's outlines; ``adapter``: the one that follows the request's reference.
 
     Raises Blocked when a safety checker took every picture out, BadOutput for values that are no picture, OutOfMemory
     when memory ran out twice, and whatever ``check`` raises.
@@ -75,13 +80,46 @@ def run_request(
     torch.set_num_threads(max(1, request.threads))
     check()
     run = _Run(
-        diffusers=diffusers, loaded=loaded, request=request, loras=loras,
+        diffusers=diffusers, loaded=loaded, request=request, loras=loras, adapter=adapter,
         progress=_Progress(pictures=request.count, on_step=on_step, check=check),
     )
     pipeline = pipeline_of(diffusers, loaded, request.task, control)
     tile(pipeline, loaded.plan.tiling or request.width * request.height >= TILE_FROM)
+    with _following(run, pipeline):
+        _all_batches(run, pipeline)
+    if not run.pictures:
+        raise Blocked(
+            _("The model's own safety check took out every picture. Change the words, or try another seed.")
+        )
+    check()
+    return run.pictures
+
+
+@contextmanager
+def _following(run: _Run, pipeline: Any) -> Iterator[None]:
+    """The reference picture's hold on the pipeline, for all batches: laying an adapter in copies all of it."""
+    request, plan = run.request, run.loaded.plan
+    if run.adapter is None or request.reference is None:
+        yield
+        return
+    if plan.placement == "layers":
+        raise OutOfMemory(
+            _("A reference picture needs room for the model's largest part on %(device)s. Use a smaller model, or make "
+              "the picture without it.") % {"device": run.loaded.device}
+        )
+    guided = request.guidance > 1.0 and pipeline.unet.config.time_cond_proj_dim is None
+    with followed(
+        pipeline, run.adapter, request.reference, weight=request.reference_weight, guided=guided,
+        device=run.loaded.device, stays=plan.placement == "whole",
+    ) as run.embedded:
+        yield
+
+
+def _all_batches(run: _Run, pipeline: Any) -> None:
+    """Make all pictures; once more in small steps when memory runs out. Raises OutOfMemory when that is not enough."""
+    request = run.request
     # Repainting draws from the first picture's generator for all of a batch: the others would depend on their number.
-    batch, small = 1 if request.task == "inpaint" else min(loaded.plan.batch, request.count), False
+    batch, small = 1 if request.task == "inpaint" else min(run.loaded.plan.batch, request.count), False
     numbers = list(range(request.count))
     try:
         while numbers:
@@ -89,7 +127,7 @@ def run_request(
             try:
                 _batch(run, pipeline, numbers[:batch])
             except Exception as error:
-                _let_go(pipeline, loaded)
+                _let_go(pipeline, run.loaded)
                 if not ran_out(error):
                     raise
                 ran_dry = True
@@ -105,17 +143,11 @@ def run_request(
             else:
                 small, batch = True, 1
                 SHELF.release()
-                give_back(loaded.device, cycles=True)
-                economise(pipeline)
+                give_back(run.loaded.device, cycles=True)
+                economise(pipeline, attention=run.adapter is None)
     finally:
         if small:
-            splurge(pipeline)
-    if not run.pictures:
-        raise Blocked(
-            _("The model's own safety check took out every picture. Change the words, or try another seed.")
-        )
-    check()
-    return run.pictures
+            splurge(pipeline, attention=run.adapter is None)
 
 
 def pipeline_of(diffusers: Any, loaded: Loaded, task: Task, control: Any = None) -> Any:
@@ -148,6 +180,8 @@ def _batch(run: _Run, pipeline: Any, numbers: Sequence[int]) -> None:
     seeds = [seed_of(request.seed, number) for number in numbers]
     pipeline.scheduler = scheduler_for(run.diffusers, run.loaded.parts["scheduler"], request.scheduler)
     values, ignored = _arguments(pipeline, request)
+    if run.embedded is not None:
+        values["ip_adapter_image_embeds"] = run.embedded
     with laid_over(pipeline, run.loras):
         # Seeds are drawn on the processor, so that they mean the same on every device.
         result = pipeline(
@@ -277,6 +311,10 @@ def _facts(run: _Run, pipeline: Any, ignored: Sequence[str], batch: int) -> dict
         facts["strength"] = f"{request.strength:g}"
     if request.outlines is not None:
         facts |= {"outlines": f"{request.outlines_weight:g}", "controlnet_sha256": loaded.controls[1]}
+    if run.adapter is not None:
+        facts |= {"reference": f"{request.reference_weight:g}", "ip_adapter_sha256": run.adapter.digest}
+        if run.adapter.encoder_digest:
+            facts["image_encoder_sha256"] = run.adapter.encoder_digest
     if run.loras:
         facts["loras"] = ", ".join(f"{file.name} x {weight:g} ({digest[:16]})" for file, weight, digest in run.loras)
     cut = words_cut(pipeline, request.prompt, loaded.folder.family.words)

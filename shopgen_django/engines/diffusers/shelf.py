@@ -32,12 +32,15 @@ class Loaded:
     lock: threading.Lock = field(default_factory=threading.Lock)
     controls: tuple[str, str, Any] = ("", "", None)
     """The ControlNet that was used last: fingerprint and SHA-256 of its files, and itself."""
+    adapter: tuple[str, Any] = ("", None)
+    """The IP-Adapter that was used last: fingerprint of its files, and itself."""
     users: int = 0
     active: str = ""
     """The task whose pipeline holds the hooks that move parts to the device and back."""
 
     def close(self) -> None:
         self.controls = ("", "", None)
+        self.adapter = ("", None)
         self.pipelines.clear()
         self.parts.clear()
 

@@ -81,6 +81,8 @@ class OpenAICompatible(ServerEngine, PictureEngine):
         self.describe(request.task).require_size(request.width, request.height)
         if request.loras or request.outlines is not None or request.scheduler:
             raise BadRequest(_("LoRAs, outlines and schedulers can't be chosen on a server; leave them out."))
+        if request.reference is not None and request.reference_weight:
+            self.require_reference(request.task)
         for number in range(request.count):
             check()
             seed = seed_of(request.seed, number)

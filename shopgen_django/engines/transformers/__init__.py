@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .segmenting import Segmenter
 from .tagging import ZeroShotTags
 from .writing import Transformers
 
-__all__ = ["Transformers", "ZeroShotTags"]
+__all__ = ["Segmenter", "Transformers", "ZeroShotTags"]

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
+from shopgen_django.engines.base import Engine
 from shopgen_django.engines.diffusers.folder import shown
 from shopgen_django.engines.diffusers.loading import DTYPES, device_of, dtype_of, first_line, require_whole
 from shopgen_django.engines.diffusers.manifest import fingerprint, read_manifest, require_licence, verified
@@ -20,7 +21,7 @@ from shopgen_django.engines.diffusers.memory import ran_out
 from shopgen_django.engines.diffusers.shelf import SHELF, Key
 from shopgen_django.engines.errors import ModelCorrupt, ModelMissing, OutOfMemory, WrongKind
 from shopgen_django.engines.memory import free_bytes
-from shopgen_django.engines.texts import TextEngine, TextKind, TextRequest, Writer
+from shopgen_django.engines.texts import TextEngine, TextKind, Writer
 from shopgen_django.exceptions import PermanentError
 
 from .families import Way
@@ -52,10 +53,22 @@ class Held:
         self.known.clear()
 
 
-class FolderEngine(TextEngine):
-    """Base of both engines. Options: ``MODEL``, a folder (absolute, or a name under ``ROOT/models``); ``SHA256`` that
-    it must have; ``DEVICE`` ("auto": the worker's) and ``ALLOW_CPU`` when that is missing; ``DTYPE``; ``CACHE``, models
-    that a worker keeps (shared with the other engines)."""
+class Asked(Protocol):
+    """What loading has to know of a request."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def threads(self) -> int: ...
+
+
+class ModelEngine(Engine):
+    """Base of all engines over a folder of this library.
+
+    Options: ``MODEL``, a folder (absolute, or a name under ``ROOT/models``); ``SHA256`` that it must have; ``DEVICE``
+    ("auto": the worker's) and ``ALLOW_CPU`` when that is missing; ``DTYPE``; ``CACHE``, models that a worker keeps
+    (shared with the other engines).
+    """
 
     alias: ClassVar[str]
     ways: ClassVar[tuple[Way, ...]]
@@ -100,20 +113,6 @@ class FolderEngine(TextEngine):
         digest = manifest.sha256 if manifest else fingerprint(path)
         return f"{path.name} {digest[:12]}"
 
-    def describe(self) -> Writer:
-        folder = self.folder()
-        manifest = read_manifest(folder.path)
-        require_licence(manifest, folder.path, noncommercial=app_settings.ALLOW_NONCOMMERCIAL_MODELS)
-        return Writer(
-            name=Path(self._model).name, model_kind=folder.architecture, kinds=self.kinds(folder),
-            licence=manifest.licence if manifest else "", sha256=manifest.sha256 if manifest else "",
-            bytes=folder.bytes, languages=folder.family.languages, pictures=folder.family.pictures,
-            needs_tags=folder.family.way == "pairs", heeds_instructions=folder.family.way == "chat",
-        )
-
-    def kinds(self, folder: TextFolder) -> tuple[TextKind, ...]:
-        return folder.family.kinds
-
     def free(self) -> None:
         SHELF.release(self._keys.__contains__)
         self._keys.clear()
@@ -139,7 +138,7 @@ class FolderEngine(TextEngine):
         return folder
 
     @contextmanager
-    def borrowed(self, request: TextRequest, check: Callable[[], None]) -> Iterator[Held]:
+    def borrowed(self, request: Asked, check: Callable[[], None]) -> Iterator[Held]:
         """The network, loaded and verified; nobody else uses it meanwhile. Raises the errors of ``engines.errors``."""
         folder, library = self.folder(), load_library()
         device = device_of(request.device if self._device == "auto" else self._device, allow_cpu=self._allow_cpu)
@@ -165,7 +164,7 @@ class FolderEngine(TextEngine):
         raise OutOfMemory(f"{text} ({told})")
 
     def _load(
-        self, library: Any, folder: TextFolder, dtype: str, device: str, need: int, request: TextRequest,
+        self, library: Any, folder: TextFolder, dtype: str, device: str, need: int, request: Asked,
         check: Callable[[], None],
     ) -> Held:
         import torch
@@ -207,6 +206,24 @@ class FolderEngine(TextEngine):
         return path if path.is_absolute() else Path(app_settings.root) / "models" / path
 
 
+class FolderEngine(ModelEngine, TextEngine):
+    """Base of the engines that write about pictures."""
+
+    def describe(self) -> Writer:
+        folder = self.folder()
+        manifest = read_manifest(folder.path)
+        require_licence(manifest, folder.path, noncommercial=app_settings.ALLOW_NONCOMMERCIAL_MODELS)
+        return Writer(
+            name=Path(self._model).name, model_kind=folder.architecture, kinds=self.kinds(folder),
+            licence=manifest.licence if manifest else "", sha256=manifest.sha256 if manifest else "",
+            bytes=folder.bytes, languages=folder.family.languages, pictures=folder.family.pictures,
+            needs_tags=folder.family.way == "pairs", heeds_instructions=folder.family.way == "chat",
+        )
+
+    def kinds(self, folder: TextFolder) -> tuple[TextKind, ...]:
+        return folder.family.kinds
+
+
 def whole_network(library: Any, folder: TextFolder, dtype: Any) -> Any:
     """The network with every tensor from its files: the library fills gaps with random values and goes on.
 
@@ -219,3 +236,10 @@ def whole_network(library: Any, folder: TextFolder, dtype: Any) -> Any:
     )
     require_whole(told, folder.path)
     return network.eval()
+
+
+def moved(value: Any, held: Held) -> Any:
+    """A tensor on the network's device; one of fractions in its precision."""
+    import torch
+
+    return value.to(held.device, getattr(torch, held.dtype) if value.is_floating_point() else value.dtype)

@@ -8,8 +8,10 @@ from typing import Literal
 
 from shopgen_django.engines.texts import KINDS, TextKind
 
-Way = Literal["caption", "prompt", "chat", "pairs"]
-"""caption: the picture alone; prompt: one fixed word for each kind; chat: instructions; pairs: picture against text."""
+Way = Literal["caption", "prompt", "chat", "pairs", "labels", "words", "marks"]
+"""caption: the picture alone; prompt: one fixed word for each kind; chat: instructions; pairs: picture against text;
+and of those that say where things are, labels: of every pixel what it is; words: where what they name is; marks: what a
+box and points are on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +54,16 @@ CHAT = Family(
 PAIRS = Family(
     way="pairs", classes=("CLIPModel", "SiglipModel", "Siglip2Model"), kinds=("tags",), languages=("en",), pictures=8
 )
-FAMILIES = (CAPTIONERS, FLORENCE, PALIGEMMA, CHAT, PAIRS)
+LABELLED = Family(
+    way="labels", classes=("SegformerForSemanticSegmentation", "DPTForSemanticSegmentation"), kinds=()
+)
+WORDED = Family(way="words", classes=("CLIPSegForImageSegmentation",), kinds=())
+MARKED = Family(way="marks", classes=("SamModel",), kinds=())
+FAMILIES = (CAPTIONERS, FLORENCE, PALIGEMMA, CHAT, PAIRS, LABELLED, WORDED, MARKED)
 ELSEWHERE = ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration", "Qwen3VLForConditionalGeneration")
 """Networks whose processors can't be loaded without torchvision: for a server."""
+WITH_CODE = ("BiRefNet", "BriaRMBG", "RMBG", "BEN_Base", "ISNet")
+"""Cut-out networks that this library has no class for: their folders bring code of their own, which is never run."""
 
 
 def family_of(architecture: str) -> Family | None:

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.engines.diffusers.folder import read_json, shown, weights_of
 from shopgen_django.engines.errors import ModelMissing, UnsafeFile, WrongKind
 
-from .families import ELSEWHERE, FAMILIES, Family, family_of
+from .families import ELSEWHERE, FAMILIES, WITH_CODE, Family, family_of
 
 CONFIG = "config.json"
 _MAY_NAME_CODE = (
@@ -62,6 +62,12 @@ def read_text_folder(path: Path) -> TextFolder:
     named = config.get("architectures")
     architecture = str(named[0]) if isinstance(named, list) and len(named) == 1 else ""
     family = family_of(architecture)
+    if architecture in WITH_CODE:
+        raise UnsafeFile(
+            _("%(path)s is a %(kind)s: such a folder brings code of its own, which is never run. Get the network as an "
+              "ONNX file, or export it where that is safe, and add that: manage.py shopgen_model add FILE.onnx")
+            % {"path": shown(path), "kind": architecture}
+        )
     if family is None:
         told = _("%(path)s is a %(kind)s. Known are: %(known)s.") % {
             "path": shown(path), "kind": architecture or "?",

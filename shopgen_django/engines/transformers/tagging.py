@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.engines.errors import BadOutput, BadRequest
 from shopgen_django.engines.texts import TextRequest, Written
 
-from .base import FolderEngine, Held
+from .base import FolderEngine, Held, moved
 from .families import Way
 from .writing import facts_of
 
@@ -71,7 +71,7 @@ class ZeroShotTags(FolderEngine):
             for image in request.images:
                 check()
                 inputs = held.processor(images=image, return_tensors="pt")
-                pixels = {name: _moved(value, held) for name, value in inputs.items()}
+                pixels = {name: moved(value, held) for name, value in inputs.items()}
                 pictures.append(_unit(held.network.get_image_features(**pixels)))
             picture = torch.nn.functional.normalize(torch.cat(pictures).mean(0, keepdim=True), dim=-1)
             words = [self._words.format(tag=tag) for tag in request.tags]
@@ -102,16 +102,10 @@ class ZeroShotTags(FolderEngine):
                 inputs = held.processor(
                     text=list(words[start : start + _AT_ONCE]), padding=padding, truncation=True, return_tensors="pt"
                 )
-                parts.append(_unit(held.network.get_text_features(**{k: _moved(v, held) for k, v in inputs.items()})))
+                parts.append(_unit(held.network.get_text_features(**{k: moved(v, held) for k, v in inputs.items()})))
                 on_step(min(1.0, (start + _AT_ONCE) / len(words)))
             held.known = {"key": key, "texts": torch.cat(parts)}
         return held.known["texts"]
-
-
-def _moved(value: Any, held: Held) -> Any:
-    import torch
-
-    return value.to(held.device, getattr(torch, held.dtype) if value.is_floating_point() else value.dtype)
 
 
 def _unit(features: Any) -> Any:

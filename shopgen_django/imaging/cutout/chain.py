@@ -13,7 +13,7 @@ from .alpha import full_alpha, shrunk
 from .classical import Found, find, follow_colours, ramp
 from .colours import foreground
 from .doubts import confidence_of, network_doubts
-from .hints import Hints, box_of, with_hints
+from .hints import Hints, box_of, prompts_of, with_hints
 from .views import look
 
 __all__ = ["CutOut", "Finder", "cut_out", "on_white"]
@@ -27,7 +27,8 @@ FloatArray = NDArray[np.float32]
 
 Finder = Callable[[ByteArray], FloatArray]
 """(h, w, 3) uint8 sRGB, at most :data:`FIND_SIDE` pixels a side -> belief float32 0..1 of any size, same framing. One
-with a true attribute ``coarse`` knows outlines only roughly: the colours are asked about them."""
+with a true attribute ``coarse`` knows outlines only roughly: the colours are asked about them. One with a true
+attribute ``prompted`` is told as a second argument where to look (:class:`~.hints.Prompts`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +125,10 @@ def _believed(
     if finder is None:
         belief, doubts = classical.belief, dict(classical.doubts)
     else:
-        belief, steadiness = look(part, finder, step)
+        told = None
+        if getattr(finder, "prompted", False):
+            told = prompts_of(hints, (wide, high), (left, top, right, bottom), classical.belief)
+        belief, steadiness = look(part, finder, step, told)
         if getattr(finder, "coarse", False):
             belief = follow_colours(part, belief)
             step()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Hints", "box_of", "with_hints"]
+__all__ = ["Hints", "Prompts", "box_of", "prompts_of", "with_hints"]
 
 ByteArray = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
@@ -18,6 +18,8 @@ _CLICK = 0.012
 _ALIKE = 9.0
 """Distance in CIE Lab up to which a click's region spreads to its neighbours."""
 _KEEP, _DROP = 1, 2
+_POINTS = 8
+"""Points of a kind that a network is told at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,71 @@ def box_of(hints: Hints, size: tuple[int, int]) -> tuple[int, int, int, int]:
         max(int(left * width) + 1, round(right * width)),
         max(int(top * height) + 1, round(bottom * height)),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompts:
+    """Where a network that can be told so shall look, in pixels of the picture that it is given.
+
+    ``box`` (left, top, right, bottom) lies around the product; ``None``: the points alone say where it is. ``keep`` are
+    points on it, ``drop`` points beside it.
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    keep: tuple[Point, ...] = ()
+    drop: tuple[Point, ...] = ()
+
+    def mirrored(self, width: int) -> Prompts:
+        """The same on the picture seen in a mirror, ``width`` pixels wide."""
+        box = self.box and (width - self.box[2], self.box[1], width - self.box[0], self.box[3])
+        keep, drop = (tuple((width - 1 - x, y) for x, y in points) for points in (self.keep, self.drop))
+        return Prompts(box=box, keep=keep, drop=drop)
+
+    def moved(self, right: int, down: int) -> Prompts:
+        """The same on a picture in which everything lies so much further right and down."""
+        box = self.box and (self.box[0] + right, self.box[1] + down, self.box[2] + right, self.box[3] + down)
+        keep, drop = (tuple((x + right, y + down) for x, y in points) for points in (self.keep, self.drop))
+        return Prompts(box=box, keep=keep, drop=drop)
+
+
+def prompts_of(
+    hints: Hints, size: tuple[int, int], part: tuple[int, int, int, int], belief: FloatArray
+) -> Prompts:
+    """What a network is told that looks at ``part`` (left, top, right, bottom) of a picture of ``size`` (wide, high).
+
+    A person's box and marks, of each stroke the point deepest inside; where they say of nothing that it is product, the
+    box around what ``belief`` (any size, framed as the part) takes for it, so that a network which must be told where
+    to look works without a person as well.
+    """
+    left, top, right, bottom = part
+    box = None
+    if hints.box is not None:
+        x0, y0, x1, y1 = box_of(hints, size)
+        box = (float(x0 - left), float(y0 - top), float(x1 - left), float(y1 - top))
+    marks = _marks(hints, (size[1], size[0]))[top:bottom, left:right]
+    keep, drop = (_deepest(marks == kind) for kind in (_KEEP, _DROP))
+    if box is None and not keep:
+        rows, columns = np.nonzero(belief > 0.5)
+        across, down = (right - left) / belief.shape[1], (bottom - top) / belief.shape[0]
+        box = (0.0, 0.0, float(right - left), float(bottom - top)) if not len(rows) else (
+            float(columns.min()) * across, float(rows.min()) * down, float(columns.max() + 1) * across,
+            float(rows.max() + 1) * down,
+        )
+    return Prompts(box=box, keep=keep, drop=drop)
+
+
+def _deepest(marked: NDArray[np.bool_]) -> tuple[Point, ...]:
+    """Of each marked patch, the largest first, the point that is farthest from its edge: (x, y) in pixels."""
+    import cv2
+
+    count, patches, stats, _centres = cv2.connectedComponentsWithStats(marked.astype(np.uint8))
+    largest = sorted(range(1, count), key=lambda patch: -int(stats[patch, cv2.CC_STAT_AREA]))
+    points = []
+    for patch in largest[:_POINTS]:
+        inside = np.pad((patches == patch).astype(np.uint8), 1)
+        y, x = np.unravel_index(int(np.argmax(cv2.distanceTransform(inside, cv2.DIST_L2, 3))), inside.shape)
+        points.append((float(x) - 1.0, float(y) - 1.0))
+    return tuple(points)
 
 
 def with_hints(rgb: ByteArray, belief: FloatArray, hints: Hints) -> FloatArray:

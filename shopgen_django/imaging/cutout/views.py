@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .classical import iou
+from .hints import Prompts
 
 __all__ = ["look"]
 
@@ -20,11 +21,12 @@ FloatArray = NDArray[np.float32]
 
 
 def look(
-    rgb: ByteArray, finder: Callable[[ByteArray], FloatArray], step: Callable[[], None]
+    rgb: ByteArray, finder: Callable[..., FloatArray], step: Callable[[], None], prompts: Prompts | None = None
 ) -> tuple[FloatArray, float]:
     """Belief (h, w) float 0..1 of the size of ``rgb``, the mean of three views, and the smallest overlap of two (0..1).
 
-    ``step`` is called between the views and may raise.
+    ``step`` is called between the views and may raise. ``prompts``, in pixels of ``rgb``, are what a finder that takes
+    them is told; each view gets them where it shows the same.
     """
     import cv2
 
@@ -37,11 +39,16 @@ def look(
         answer = np.clip(np.asarray(belief, np.float32), 0.0, 1.0)
         return np.asarray(cv2.resize(answer, (wide, high), interpolation=cv2.INTER_LINEAR), np.float32)
 
-    plain = sized(finder(rgb), width, height)
+    def asked(view: ByteArray, told: Prompts | None) -> FloatArray:
+        return np.asarray(finder(view) if told is None else finder(view, told), np.float32)
+
+    plain = sized(asked(rgb, prompts), width, height)
     step()
-    mirrored = sized(finder(np.ascontiguousarray(rgb[:, ::-1])), width, height)[:, ::-1]
+    turned = asked(np.ascontiguousarray(rgb[:, ::-1]), prompts and prompts.mirrored(width))
+    mirrored = sized(turned, width, height)[:, ::-1]
     step()
-    padded = sized(finder(np.asarray(square, np.uint8)), side, side)[top : top + height, left : left + width]
+    framed = asked(np.asarray(square, np.uint8), prompts and prompts.moved(left, top))
+    padded = sized(framed, side, side)[top : top + height, left : left + width]
     beliefs = (plain, mirrored, padded)
     steadiness = min(iou(first > 0.5, second > 0.5) for first, second in combinations(beliefs, 2))
     return np.asarray(np.mean(beliefs, axis=0), np.float32), steadiness
