@@ -17,6 +17,7 @@ from .install import versions
 from .loading import economise, place, splurge, tile
 from .lora import LoraFile, laid_over
 from .memory import TILE_FROM, give_back, ran_out
+from .reading import room, unread
 from .shelf import SHELF, Loaded
 
 ChosenLoras = Sequence[tuple[LoraFile, float, str]]
@@ -216,23 +217,15 @@ def scheduler_for(diffusers: Any, base: Any, name: str) -> Any:
 
 
 def words_cut(pipeline: Any, prompt: str, limit: int) -> str:
-    """The end of a prompt that the model will not read; "" when it reads all of it.
-
-    Where several tokenizers read it, what none of them reads counts.
-    """
-    left: list[str] = []
-    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        tokenizer = getattr(pipeline, name, None)
-        if tokenizer is None:
-            continue
-        longest = min(limit, int(tokenizer.model_max_length)) if limit <= 77 else limit
-        clip = "clip" in type(tokenizer).__name__.lower()
-        longest = min(longest, 77) if clip else longest
-        tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
-        if len(tokens) <= longest:
-            return ""
-        left.append(str(tokenizer.decode(tokens[longest - 1 : -1], skip_special_tokens=True)).strip())
-    return min(left, key=len) if left else ""
+    """The end of a prompt that the model will not read; "" when it reads all of it."""
+    loaded = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
+    return unread(
+        [
+            (each.backend_tokenizer, room(limit, int(each.model_max_length), clip="clip" in type(each).__name__.lower()))
+            for each in loaded if each is not None
+        ],
+        prompt,
+    )  # fmt: skip
 
 
 def _arguments(pipeline: Any, request: PictureRequest) -> tuple[dict[str, Any], list[str]]:
