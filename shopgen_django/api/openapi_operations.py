@@ -31,6 +31,7 @@ from .serializers.models import (
 from .serializers.recipes import RecipeChangeSerializer, RecipeCreateSerializer, RecipeSerializer
 from .serializers.suggestions import SuggestionSerializer, TextChangeSerializer, TextDecisionSerializer
 from .serializers.trainings import TrainingCreateSerializer, TrainingResumeSerializer
+from .serializers.words import WordsAnswerSerializer, WordsRequestSerializer
 
 _JSON = ("application/json",)
 
@@ -89,6 +90,14 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("OperationViewSet", "retrieve"): Described(
         id="operations_retrieve", tag="operations", summary="One operation with the JSON schema of its parameters",
         responses={200: (OperationSerializer, "")}, errors=_OBJECT, parameters=(_NAME,),
+    ),
+    ("WordsViewSet", "create"): Described(
+        id="operations_words", tag="operations", summary="What a model would read, before anything is queued",
+        description="Takes the body with which the work would be queued and answers, for each job, the words with "
+        "presets, placeholders and trigger words in their places, and their end that the model would not read. Nothing "
+        "is written.",
+        request=WordsRequestSerializer, responses={200: (WordsAnswerSerializer, "")}, parameters=(_NAME,),
+        errors=(400, *_OBJECT, 409, 413, 422),
     ),
     ("RecipeViewSet", "list"): _list(
         "recipes_list", "recipes", "Chains of operations under a name", RecipeSerializer(many=True),

@@ -13,12 +13,14 @@ from .views.operations import OperationViewSet
 from .views.recipes import RecipeViewSet
 from .views.service import HealthViewSet, SchemaViewSet
 from .views.suggestions import SuggestionViewSet
+from .views.words import WordsViewSet
 
 app_name = "shopgen-api"
 
 v1: list[URLPattern | URLResolver] = [
     path("operations/", OperationViewSet.as_view({"get": "list"}), name="operation-list"),
     path("operations/<slug:name>/", OperationViewSet.as_view({"get": "retrieve"}), name="operation-detail"),
+    path("operations/<slug:name>/words/", WordsViewSet.as_view({"post": "create"}), name="operation-words"),
     path("recipes/", RecipeViewSet.as_view({"get": "list", "post": "create"}), name="recipe-list"),
     path(
         "recipes/<slug:name>/",

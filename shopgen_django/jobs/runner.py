@@ -36,6 +36,7 @@ from .outputs import remove_unrecorded, store_output, write_results
 from .queue import get_queue
 from .rings import hard_timeout
 from .sources import PRODUCTS_PER_JOB, arrivals, gather, product_keys, remove_upload, write_parts, write_sources
+from .subject import product_category
 from .texts import write_texts
 
 logger = logging.getLogger(__name__)
@@ -275,14 +276,7 @@ def _model_files(job: Job) -> ModelFiles | None:
 
 
 def _category(job: Job, inputs: tuple[InputImage, ...]) -> str:
-    if inputs and inputs[0].category:
-        return inputs[0].category
-    if job.catalogue and job.object_pk:
-        try:
-            return get_catalogue(job.catalogue).get(job.object_pk).category
-        except NotFound:
-            return ""
-    return ""
+    return inputs[0].category if inputs and inputs[0].category else product_category(job.catalogue, job.object_pk)
 
 
 def _description(job: Job) -> str:

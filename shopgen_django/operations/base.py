@@ -16,6 +16,7 @@ from django.utils.functional import Promise
 
 from .arrivals import Incoming
 from .parameters import Parameters
+from .words import Words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -186,6 +187,14 @@ class Operation(ABC):
         chain those of its steps."""
         return (self,)
 
+    def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
+        """What models would get to read for a product of this title and category, in the order of their work; () for an
+        operation without words. Reads small files at most and imports nothing heavy.
+
+        ``params`` were parsed and cleaned. What can't be told is said in ``Words.untold`` and raises nothing.
+        """
+        return ()
+
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Hook: adjust or refuse (InvalidParameters) parsed parameters."""
         return params
@@ -209,4 +218,5 @@ __all__ = [
     "Parameters",
     "Text",
     "TextOutput",
+    "Words",
 ]

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import InvalidParameters, ShopgenError
 
-from .base import Estimate, Operation, OperationContext, Output
+from .base import Estimate, Operation, OperationContext, Output, Words
 from .chains import Step, estimate_of, gather, origin_of, parse_steps, run_chain
 from .parameters import Parameters
 from .registry import get_operation, register
@@ -127,6 +127,14 @@ class Recipe(Operation):
 
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         return (self, *(get_operation(step["operation"]) for step in params["steps"]))
+
+    def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
+        found = []
+        for step in params["steps"]:
+            operation = get_operation(step["operation"])
+            own = operation.words(step["params"], title=title, category=category)
+            found += [replace(words, step=operation.label) for words in own]
+        return tuple(found)
 
     def run(self, context: OperationContext) -> Iterator[Output]:
         steps = _steps(context.params)

@@ -17,7 +17,7 @@ from .install import versions
 from .loading import economise, place, splurge, tile
 from .lora import LoraFile, laid_over
 from .memory import TILE_FROM, give_back, ran_out
-from .reading import room, unread
+from .reading import encoder_of, room, unread
 from .shelf import SHELF, Loaded
 
 ChosenLoras = Sequence[tuple[LoraFile, float, str]]
@@ -216,16 +216,20 @@ def scheduler_for(diffusers: Any, base: Any, name: str) -> Any:
     return cls.from_config(base.config, **extra)
 
 
-def words_cut(pipeline: Any, prompt: str, limit: int) -> str:
-    """The end of a prompt that the model will not read; "" when it reads all of it."""
-    loaded = [getattr(pipeline, name, None) for name in ("tokenizer", "tokenizer_2", "tokenizer_3")]
-    return unread(
-        [
-            (each.backend_tokenizer, room(limit, int(each.model_max_length), clip="clip" in type(each).__name__.lower()))
-            for each in loaded if each is not None
-        ],
-        prompt,
-    )  # fmt: skip
+def words_cut(pipeline: Any, prompt: str, limit: int, readers: Sequence[str] = ("tokenizer",)) -> str:
+    """The end of a prompt that none of the ``readers`` of a loaded pipeline reads, each of which has room for ``limit``
+    tokens; "" when all of it is read."""
+    found = []
+    for name in readers:
+        each = getattr(pipeline, name, None)
+        if each is None or getattr(pipeline, encoder_of(name), each) is None:
+            continue
+        tokenizer = each.backend_tokenizer
+        tokenizer.no_truncation()  # the pipeline sets its own limit anew with every call
+        tokenizer.no_padding()
+        clip = "clip" in type(each).__name__.lower()
+        found.append((tokenizer, room(limit, int(each.model_max_length), clip=clip)))
+    return unread(found, prompt).cut
 
 
 def _arguments(pipeline: Any, request: PictureRequest) -> tuple[dict[str, Any], list[str]]:
@@ -272,7 +276,8 @@ def _facts(run: _Run, pipeline: Any, ignored: Sequence[str], batch: int) -> dict
         facts |= {"outlines": f"{request.outlines_weight:g}", "controlnet_sha256": loaded.controls[1]}
     if run.loras:
         facts["loras"] = ", ".join(f"{file.name} x {weight:g} ({digest[:16]})" for file, weight, digest in run.loras)
-    cut = words_cut(pipeline, request.prompt, loaded.folder.family.words)
+    family = loaded.folder.family
+    cut = words_cut(pipeline, request.prompt, family.words, family.readers)
     if cut:
         facts["prompt_not_read"] = cut
     if ignored:
