@@ -27,6 +27,7 @@ from .bulk import chosen_keys
 from .display import duration, picture_url
 from .prompt_words import PromptWords, prompt_words
 from .recipe_steps import shown_steps
+from .spending import Left, left_for
 from .subjects import Pictures, Subject, Wanted
 
 PREFIX = "p"
@@ -48,6 +49,8 @@ class Plan:
     """Whether texts come out instead of pictures."""
     words: PromptWords | None = None
     """What a model would read, where one works by words."""
+    budgets: list[Left] = field(default_factory=list)
+    """Those that would pay for it, and what they have left."""
     token: uuid.UUID = field(default_factory=uuid.uuid4)
     """One per opened page: makes pressing the button twice harmless."""
 
@@ -107,7 +110,7 @@ def queue_page(
         form.fields.clear()
     together = filled_in and "together" in posted and subject.may_join(operation)
     plan, params = _plan(
-        operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, together=together
+        operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, together=together, user=request.user
     )
     plan.token = _token(posted.get("token"))
     wanted_now = filled_in and "queue" in posted and (recipe or form.is_valid()) and not plan.problems
@@ -163,7 +166,8 @@ def _token(given: object) -> uuid.UUID:
 
 
 def _plan(
-    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any], *, together: bool = False
+    operation: Operation, form: Any, subject: Subject, filled_in: bool, fixed: dict[str, Any], *,
+    together: bool = False, user: Any = None,
 ) -> tuple[Plan, dict[str, Any]]:
     """What it would do, with parameters ``fixed`` or from the form. Errors of those go into the form, others into the
     plan."""
@@ -192,6 +196,7 @@ def _plan(
     plan.words = prompt_words([(labels[item.name], planned) for item, planned in zip(
         batch.items, batch.planned, strict=True
     )])  # fmt: skip
+    plan.budgets = left_for(batch.planned, user)
     plan.jobs, plan.seconds, plan.outputs = len(batch.items), batch.seconds, batch.outputs
     # What stands in the way of all (no model) is told once, not for each.
     told = {problem.message for problem in batch.problems}

@@ -10,6 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from .serializers.batch import BatchAnswerSerializer, BatchPlanSerializer, BatchSerializer
+from .serializers.budgets import BudgetSerializer
 from .serializers.images import (
     ImageDetailSerializer,
     ImageSerializer,
@@ -222,6 +223,12 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("JobViewSet", "retry"): Described(
         id="jobs_retry", tag="jobs", summary="Queue a failed or cancelled job again",
         responses={202: (JobSerializer, "Queued.")}, errors=(*_OBJECT, 409), headers=("Location",),
+    ),
+    ("BudgetViewSet", "list"): _list(
+        "budgets_list", "jobs", "What may be spent, and what is left of it", BudgetSerializer(many=True),
+        "Those that pay for the caller's work; with the permission `view_job` all. A request that a budget does not "
+        "pay for gets 429 with the code `budget_spent`, `Retry-After` until it renews, and its figures in `fields`.",
+        errors=_COMMON,
     ),
     ("ModelViewSet", "list"): _list("models_list", "models", "Model versions", ModelSerializer(many=True)),
     ("ModelViewSet", "retrieve"): _detail("models_retrieve", "models", "One model version", ModelSerializer),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from .views.batch import BatchViewSet
+from .views.budgets import BudgetViewSet
 from .views.fallback import UnknownRoute
 from .views.images import ImageViewSet
 from .views.jobs import JobViewSet
@@ -48,6 +49,7 @@ v1: list[URLPattern | URLResolver] = [
     path("jobs/<uuid:pk>/", JobViewSet.as_view({"get": "retrieve"}), name="job-detail"),
     path("jobs/<uuid:pk>/cancel/", JobViewSet.as_view({"post": "cancel"}), name="job-cancel"),
     path("jobs/<uuid:pk>/retry/", JobViewSet.as_view({"post": "retry"}), name="job-retry"),
+    path("budgets/", BudgetViewSet.as_view({"get": "list"}), name="budget-list"),
     path("models/", ModelViewSet.as_view({"get": "list"}), name="model-list"),
     path("models/<uuid:pk>/", ModelViewSet.as_view({"get": "retrieve"}), name="model-detail"),
     path("models/<uuid:pk>/activate/", ModelViewSet.as_view({"post": "activate"}), name="model-activate"),

@@ -22,6 +22,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
+from shopgen_django.engines.spending import paid_by
 from shopgen_django.exceptions import JobCancelled, LeaseLost, NotFound, WorkerDraining
 from shopgen_django.models import Job, JobQueue
 from shopgen_django.operations.base import InputImage, ModelFiles, Operation, OperationContext
@@ -38,6 +39,7 @@ from .rings import hard_timeout
 from .sources import PRODUCTS_PER_JOB, arrivals, gather, product_keys, remove_upload, write_parts, write_sources
 from .subject import product_category
 from .texts import write_texts
+from .usage import JobPurse, record_time
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +118,8 @@ def run_lease(lease: Lease) -> str:
             outcome = _settle(lease, error, usage)
             if isinstance(error, KeyboardInterrupt):
                 raise
+        if outcome != "lost":  # the time of one that is taken away is written by whoever takes it
+            record_time(lease.job, lease.token, usage.columns()["seconds"])
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -138,7 +142,7 @@ def _work(lease: Lease, stored: list[Any], usage: _Usage) -> bool:
         params = operation.Parameters.upgrade(params, job.params_version)
     seed = seed_of(job.pk) if params.get("seed") is None else int(params["seed"])
     monitor = JobMonitor(lease)
-    with beating(monitor):
+    with beating(monitor), paid_by(JobPurse(job, lease.token, operation, params)):
         context = _context(job, operation, params, seed, monitor)
         if operation.takes_in:
             return _take_in(lease, operation, context, stored, usage)

@@ -25,6 +25,7 @@ from .recipes import Recipe
 from .texts import TextSuggestion
 from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
+from .usage import UsageEntry, UsageHold
 from .workers import UnreadableMessage, WorkerBeat
 
 __all__ = [
@@ -56,5 +57,7 @@ __all__ = [
     "TextSuggestion",
     "TrainingRun",
     "UnreadableMessage",
+    "UsageEntry",
+    "UsageHold",
     "WorkerBeat",
 ]

@@ -182,6 +182,11 @@ class Operation(ABC):
         """Seconds on one ordinary core, and how many pictures will come out."""
         return Estimate(seconds=1.0 * max(1, inputs), outputs=max(1, inputs))
 
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        """Requests to each engine (alias) that a job would make if that engine stood behind a server: what budgets set
+        aside for it. {} where nobody knows; what is sent is counted all the same."""
+        return {}
+
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         """The operations whose work, hardware and permissions a job with these parameters needs: itself, and for a
         chain those of its steps."""

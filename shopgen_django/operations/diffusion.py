@@ -54,6 +54,9 @@ class WordsOperation(Operation):
         work = int(params["steps"]) * float(params.get("strength") or 1.0)
         return Estimate(seconds=3.0 + count * (0.5 + work * _STEP_SECONDS), outputs=count)
 
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        return {ENGINE: int(params["count"])}
+
     def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
         prompt, negative = final_words(params, title=title, category=category)
         left: list[Unread | None] = [None, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -127,6 +128,16 @@ class Recipe(Operation):
 
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         return (self, *(get_operation(step["operation"]) for step in params["steps"]))
+
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        found: Counter[str] = Counter()
+        level = 1  # what a step makes of one picture, the next works on each
+        for step in params["steps"]:
+            operation = get_operation(step["operation"])
+            for engine, amount in operation.demand(step["params"], 1).items():
+                found[engine] += level * amount
+            level *= max(1, operation.estimate(step["params"], 1).outputs)
+        return found
 
     def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
         found = []

@@ -14,8 +14,9 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import IdempotencyConflict, InvalidState, NotAllowed, ShopgenError
-from shopgen_django.models import ImageState, Job, ProductImage
+from shopgen_django.models import ImageState, Job, ProductImage, UsageHold
 
+from .budgets import set_aside
 from .intake import submit_import
 from .submit import Planned, choosable, keep_limits, plan_job, submit_job
 
@@ -104,6 +105,7 @@ def submit_batch(
         # Once for all: each count reads as many rows as jobs are waiting.
         keep_limits(user if getattr(user, "pk", None) else None, adding=len(items))
         jobs: list[Job] = []
+        holds: list[UsageHold] = []
         for index, item in enumerate(items):
             key = f"batch:{digest}:{index}:{batch.hex}" if idempotency_key else ""
             if item.import_first:
@@ -111,9 +113,10 @@ def submit_batch(
                 continue
             job, _created = submit_job(
                 operation=operation, params=params, inputs=item.inputs, catalogue=item.catalogue,
-                object_pk=item.object_pk, user=user, batch=batch, idempotency_key=key, counted=True,
+                object_pk=item.object_pk, user=user, batch=batch, idempotency_key=key, counted=True, holds=holds,
             )
             jobs.append(job)
+        set_aside(holds, user)
     return batch, jobs, True
 
 

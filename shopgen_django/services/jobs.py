@@ -12,8 +12,10 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidState, NotAllowed, NotFound
 from shopgen_django.jobs.rings import ring
-from shopgen_django.models import Job, JobState
+from shopgen_django.models import Job, JobState, UsageHold
 from shopgen_django.operations.registry import get_operation
+
+from .budgets import expected, set_aside
 
 
 def _may(user: Any, permission: str, job: Job) -> bool:
@@ -64,7 +66,7 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
 
     The attempt number goes on counting (it is the fencing token); only the limit moves.
 
-    Raises NotAllowed; InvalidState when the job is waiting, running or has succeeded.
+    Raises NotAllowed; InvalidState when the job is waiting, running or has succeeded; BudgetSpent.
     """
     if not _may(user, "shopgen.retry_job", job):
         raise NotAllowed(_("You may not retry this job."))
@@ -81,8 +83,17 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
                 _("Only failed or cancelled jobs can be retried; this one is %(state)s.")
                 % {"state": job.get_state_display()}
             )
+        _pay_again(job)
         ring(job)
     return job
+
+
+def _pay_again(job: Job) -> None:
+    """Set aside once more what the job would spend. Raises BudgetSpent."""
+    operation, inputs = get_operation(job.operation), job.job_inputs.count()
+    UsageHold.objects.filter(job=job).delete()
+    seconds = operation.estimate(job.params, inputs).seconds
+    set_aside(expected(job, operation, inputs, seconds=seconds), job.created_by)
 
 
 def _attempts(job: Job) -> int:

@@ -107,6 +107,7 @@ MATRIX: dict[tuple[str, str], Row] = {
         plain=403, owner=200, permitted=200, needs=("cancel_job",), owner_has=("submit_job",)
     ),
     ("job-retry", "post"): Row(plain=403, owner=202, permitted=202, needs=("retry_job",), owner_has=("submit_job",)),
+    ("budget-list", "get"): Row(plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("submit_job",)),
     ("model-list", "get"): Row(plain=403, owner=403, permitted=200),
     ("model-detail", "get"): Row(plain=403, owner=403, permitted=200),
     ("model-activate", "post"): Row(plain=403, owner=403, permitted=200, needs=("activate_modelversion",)),

@@ -57,7 +57,6 @@ class FolderEngine(TextEngine):
     it must have; ``DEVICE`` ("auto": the worker's) and ``ALLOW_CPU`` when that is missing; ``DTYPE``; ``CACHE``, models
     that a worker keeps (shared with the other engines)."""
 
-    alias: ClassVar[str]
     ways: ClassVar[tuple[Way, ...]]
 
     def __init__(
