@@ -20,7 +20,7 @@ UNITS = ("pictures", "requests", "seconds", "money")
 PERIODS = ("day", "month")
 SECONDS_ENGINE = ""
 """Stands where an engine's alias would, for the time of workers."""
-_KEYS = ("LABEL", "UNIT", "LIMIT", "PERIOD", "ENGINES", "OPERATIONS", "USERS", "GROUPS", "EACH")
+_KEYS = ("LABEL", "UNIT", "LIMIT", "PERIOD", "ENGINES", "OPERATIONS", "USERS", "GROUPS", "EACH", "CURRENCY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class Budget:
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     each: bool = False
+    currency: str = ""
+    """What people read beside amounts of money."""
 
     def bounds(self, now: datetime | None = None) -> tuple[datetime, datetime]:
         """When the period that ``now`` lies in began, and when the next one does: midnight in ``TIME_ZONE``."""
@@ -70,8 +72,9 @@ def budgets() -> tuple[Budget, ...]:
             raise ImproperlyConfigured(f"SHOPGEN['BUDGETS']: {problems[0]}")
         found.append(
             Budget(
-                name=name, label=str(entry.get("LABEL") or name), unit=entry["UNIT"],
+                name=name, label=entry.get("LABEL") or name, unit=entry["UNIT"],
                 limit=Decimal(str(entry["LIMIT"])), period=entry["PERIOD"], each=bool(entry.get("EACH", False)),
+                currency=entry.get("CURRENCY", ""),
                 **{key.lower(): tuple(entry.get(key) or ()) for key in ("ENGINES", "OPERATIONS", "USERS", "GROUPS")},
             )
         )
@@ -119,6 +122,9 @@ def problems_of(name: object, entry: object) -> list[str]:
         value: Any = entry.get(key, [])
         if not isinstance(value, (list, tuple)) or not all(isinstance(part, str) for part in value):
             found.append(f"{name!r}: {key} must be a list of names, not {value!r}.")
+    for key in ("LABEL", "CURRENCY"):
+        if not isinstance(entry.get(key, ""), str):
+            found.append(f"{name!r}: {key} must be a text, not {entry.get(key)!r}.")
     if not isinstance(entry.get("EACH", False), bool):
         found.append(f"{name!r}: EACH must be True or False, not {entry.get('EACH')!r}.")
     if entry.get("UNIT") == "seconds" and entry.get("ENGINES"):

@@ -21,6 +21,8 @@ class PromptWords:
     shown: tuple[tuple[str, tuple[Words, ...]], ...]
     jobs: int
     cut: int
+    untold: tuple[str, ...]
+    """Why it is not known of some what would be cut, each reason once."""
     mark: str
     """Differs where other words would be left unread: a person who has seen these has not seen those."""
 
@@ -39,5 +41,6 @@ def prompt_words(planned: Sequence[tuple[str, Planned]]) -> PromptWords | None:
     seen = sorted({f"{each.prompt.cut}\n{each.negative.cut}" for words in cut for each in words})
     return PromptWords(
         shown=tuple(told[:SHOWN]), jobs=len(told), cut=len(cut),
+        untold=tuple(dict.fromkeys(each.untold for _label, words in told for each in words if each.untold)),
         mark=hashlib.sha256("\n\n".join(seen).encode()).hexdigest()[:16] if cut else "",
     )

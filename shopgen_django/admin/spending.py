@@ -9,7 +9,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from shopgen_django.services.budgets import Outlook, Standing, budget_standings, outlook, shown
+from shopgen_django.services.budgets import Outlook, Standing, budget_standings, limit_text, outlook, shown
 from shopgen_django.services.submit import Planned
 
 from .display import operation_label
@@ -48,8 +48,8 @@ def _row(standing: Standing) -> Row:
     budget = standing.budget
     return Row(
         label=budget.label, period=_("a day") if budget.period == "day" else _("a month"), pays_for=_pays_for(standing),
-        limit=shown(budget.limit, budget.unit), used=shown(standing.used, ""), held=shown(standing.held, ""),
-        left=shown(standing.left, ""), percent=round(100 * standing.share), spent=standing.left <= 0,
+        limit=limit_text(budget), used=shown(budget, standing.used), held=shown(budget, standing.held),
+        left=shown(budget, standing.left), percent=round(100 * standing.share), spent=standing.left <= 0,
         renews=timezone.localtime(standing.renews) if timezone.is_aware(standing.renews) else standing.renews,
     )
 
@@ -76,8 +76,8 @@ def left_for(planned: Sequence[Planned], user: Any) -> list[Left]:
 def _left(each: Outlook) -> Left:
     standing = each.standing
     text = _("Budget “%(name)s”: %(left)s left of %(limit)s %(period)s; this takes %(wanted)s.") % {
-        "name": standing.budget.label, "left": shown(standing.left, ""),
-        "limit": shown(standing.budget.limit, standing.budget.unit),
-        "period": _("a day") if standing.budget.period == "day" else _("a month"), "wanted": shown(each.wanted, ""),
+        "name": standing.budget.label, "left": shown(standing.budget, standing.left),
+        "limit": limit_text(standing.budget), "wanted": shown(standing.budget, each.wanted),
+        "period": _("a day") if standing.budget.period == "day" else _("a month"),
     }
     return Left(text=text, fits=each.fits)

@@ -118,8 +118,6 @@ def run_lease(lease: Lease) -> str:
             outcome = _settle(lease, error, usage)
             if isinstance(error, KeyboardInterrupt):
                 raise
-        if outcome != "lost":  # the time of one that is taken away is written by whoever takes it
-            record_time(lease.job, lease.token, usage.columns()["seconds"])
     except KeyboardInterrupt:
         raise
     except BaseException:
@@ -127,6 +125,8 @@ def run_lease(lease: Lease) -> str:
         logger.exception("Job %s: how it ended could not be written down.", lease.job.pk)
         connection.close()
         outcome = "lost"
+    if outcome != "lost":  # the time of one that is taken away is written by whoever takes it
+        _count_time(lease, usage)
     _clean_up(lease, [] if outcome == "succeeded" else stored)
     logger.info("Job %s (%s), attempt %d: %s", lease.job.pk, lease.job.operation, lease.token, outcome)
     return outcome
@@ -229,6 +229,17 @@ def _settle(lease: Lease, error: BaseException, usage: _Usage) -> str:
 def _why_not(lease: Lease) -> str:
     """A finish that changed nothing: cancelled at the last moment, or the lease was lost."""
     return "cancelled" if cancelled(lease) else "lost"
+
+
+def _count_time(lease: Lease, usage: _Usage) -> None:
+    """For budgets; what became of the job is settled, so a fault here changes nothing of it."""
+    try:
+        record_time(lease.job, lease.token, usage.columns()["seconds"])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        logger.exception("The time of job %s, attempt %d was not counted.", lease.job.pk, lease.token)
+        connection.close()
 
 
 def _clean_up(lease: Lease, stored: list[Any]) -> None:

@@ -149,23 +149,30 @@ def part_of(budget: Budget, row: UsageHold) -> Decimal:
 def spent_text(standing: Standing) -> str:
     """How a budget stands, in one sentence."""
     return _("%(used)s of %(limit)s used, %(held)s set aside for work that waits or runs; it renews %(when)s.") % {
-        "used": shown(standing.used, ""), "held": shown(standing.held, ""),
-        "limit": shown(standing.budget.limit, standing.budget.unit), "when": _moment(standing.renews),
+        "used": shown(standing.budget, standing.used), "held": shown(standing.budget, standing.held),
+        "limit": limit_text(standing.budget), "when": _moment(standing.renews),
     }
 
 
-def shown(amount: Decimal, unit: str) -> str:
-    """An amount for people."""
-    number = formats.number_format(amount.normalize() if amount % 1 else amount.quantize(Decimal(1)), use_l10n=True)
-    if unit == "pictures":
-        return ngettext("%(n)s picture", "%(n)s pictures", int(amount)) % {"n": number}
-    if unit == "requests":
-        return ngettext("%(n)s request", "%(n)s requests", int(amount)) % {"n": number}
-    if unit == "seconds":
-        return ngettext("%(n)s second of work", "%(n)s seconds of work", int(amount)) % {"n": number}
-    if unit == "money":
-        return _("%(n)s (money)") % {"n": number}
-    return number
+def shown(budget: Budget, amount: Decimal) -> str:
+    """An amount of a budget's unit as a number for people: money to the hundredth, or as fine as it is; of all else
+    whole ones."""
+    if budget.unit == "money":
+        fine = amount.quantize(Decimal("0.01"))
+        return str(formats.number_format(fine if fine == amount else amount.normalize(), use_l10n=True))
+    return str(formats.number_format(amount.to_integral_value(), use_l10n=True))
+
+
+def limit_text(budget: Budget) -> str:
+    """The limit with its unit."""
+    number, rounded = shown(budget, budget.limit), int(budget.limit)
+    if budget.unit == "pictures":
+        return ngettext("%(n)s picture", "%(n)s pictures", rounded) % {"n": number}
+    if budget.unit == "requests":
+        return ngettext("%(n)s request", "%(n)s requests", rounded) % {"n": number}
+    if budget.unit == "seconds":
+        return ngettext("%(n)s second of work", "%(n)s seconds of work", rounded) % {"n": number}
+    return f"{number} {budget.currency}".rstrip()
 
 
 def _moment(when: datetime) -> str:
@@ -198,6 +205,8 @@ class JobPurse:
 
     def begin(self, engine: str, *, requests: int, pictures: int = 0) -> None:
         """Make sure of what the job set aside, and of so much at least. Raises BudgetSpent."""
+        if not budgets():
+            return
         with counting():
             row = self._row(engine)
             again = row.attempt != self._token
@@ -213,7 +222,7 @@ class JobPurse:
         with counting():
             row = self._row(engine)
             sure = row.attempt == self._token and row.requests >= 1 and row.pictures >= pictures
-            if not sure:
+            if not sure and budgets():
                 one = UsageHold(
                     job=self._job, engine=engine, operation=row.operation, requests=1, pictures=pictures, money=price
                 )
@@ -222,10 +231,11 @@ class JobPurse:
                 job=self._job, attempt=self._token, operation=row.operation, engine=engine, requests=1,
                 pictures=pictures, money=price, created_by_id=self._job.created_by_id,
             )
-            UsageHold.objects.filter(job=self._job, engine=engine).update(
-                requests=Greatest(F("requests") - 1, 0), pictures=Greatest(F("pictures") - pictures, 0),
-                money=Greatest(F("money") - price, Decimal(0)),
-            )
+            if row.pk:
+                UsageHold.objects.filter(pk=row.pk).update(
+                    requests=Greatest(F("requests") - 1, 0), pictures=Greatest(F("pictures") - pictures, 0),
+                    money=Greatest(F("money") - price, Decimal(0)),
+                )
 
     def _row(self, engine: str) -> UsageHold:
         found = UsageHold.objects.filter(job=self._job, engine=engine).first()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import IdempotencyConflict, InvalidState, NotAllowed, ShopgenError
@@ -162,4 +162,7 @@ def _batch_id(user: Any, key: str) -> uuid.UUID:
 
 def _take_turns(user: Any) -> None:
     """Two requests of one user with one key wait for each other (SQLite's immediate transactions do so anyway)."""
-    list(get_user_model()._base_manager.select_for_update().filter(pk=user.pk).values_list("pk", flat=True))
+    # Not the key: rows that name the user may be written meanwhile, by a worker that has the lock we ask for next.
+    no_key = connection.features.has_select_for_no_key_update
+    rows = get_user_model()._base_manager.select_for_update(no_key=no_key)
+    list(rows.filter(pk=user.pk).values_list("pk", flat=True))

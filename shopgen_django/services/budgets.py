@@ -15,10 +15,10 @@ from shopgen_django.jobs.usage import (
     concerns,
     counting,
     group_names,
+    limit_text,
     part_of,
     refusal,
     shown,
-    spent_text,
     standings,
     touched,
 )
@@ -26,7 +26,7 @@ from shopgen_django.models import Job, UsageHold
 from shopgen_django.operations.base import Operation
 
 __all__ = [
-    "Outlook", "Standing", "budget_standings", "expected", "outlook", "set_aside", "shown", "spent_text",
+    "Outlook", "Standing", "budget_standings", "expected", "limit_text", "outlook", "pay_again", "set_aside", "shown",
 ]  # fmt: skip
 
 
@@ -34,6 +34,21 @@ def expected(job: Job, operation: Operation, inputs: int, *, seconds: float) -> 
     """What a job would spend, one row for each engine over a server and one for the worker's time, not yet written;
     nothing where the shop has no budgets."""
     return _expected(job, operation, job.params, inputs, seconds) if budgets() else []
+
+
+def pay_again(job: Job, operation: Operation) -> None:
+    """Set aside once more what a job would spend that is to run again. Raises BudgetSpent.
+
+    Call it in the transaction that queues it.
+    """
+    if not budgets():
+        return
+    params, inputs = dict(job.params), job.job_inputs.count()
+    if job.params_version != operation.Parameters.version:
+        params = operation.Parameters.upgrade(params, job.params_version)
+    UsageHold.objects.filter(job=job).delete()
+    rows = _expected(job, operation, params, inputs, operation.estimate(params, inputs).seconds)
+    set_aside(rows, job.created_by)
 
 
 def _expected(

@@ -12,10 +12,10 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings
 from shopgen_django.exceptions import InvalidState, NotAllowed, NotFound
 from shopgen_django.jobs.rings import ring
-from shopgen_django.models import Job, JobState, UsageHold
+from shopgen_django.models import Job, JobState
 from shopgen_django.operations.registry import get_operation
 
-from .budgets import expected, set_aside
+from .budgets import pay_again
 
 
 def _may(user: Any, permission: str, job: Job) -> bool:
@@ -83,17 +83,9 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
                 _("Only failed or cancelled jobs can be retried; this one is %(state)s.")
                 % {"state": job.get_state_display()}
             )
-        _pay_again(job)
+        pay_again(job, get_operation(job.operation))
         ring(job)
     return job
-
-
-def _pay_again(job: Job) -> None:
-    """Set aside once more what the job would spend. Raises BudgetSpent."""
-    operation, inputs = get_operation(job.operation), job.job_inputs.count()
-    UsageHold.objects.filter(job=job).delete()
-    seconds = operation.estimate(job.params, inputs).seconds
-    set_aside(expected(job, operation, inputs, seconds=seconds), job.created_by)
 
 
 def _attempts(job: Job) -> int:

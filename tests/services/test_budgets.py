@@ -29,6 +29,7 @@ from shopgen_django.services.batch import BatchItem, submit_batch
 from shopgen_django.services.budgets import budget_standings
 from shopgen_django.services.jobs import cancel_job, retry_job
 from shopgen_django.services.previews import submit_preview
+from shopgen_django.services.retention import apply_retention
 from shopgen_django.services.submit import submit_job
 from tests.factories import make_image, make_user
 from tests.remote.server import Told, running
@@ -242,6 +243,42 @@ def test_workers_at_once_send_no_more_than_is_left(shop: Callable[..., Told]) ->
     assert sum(found) == UsageEntry.objects.count() == 6 and stands("pictures") == (6, 0)
 
 
+def test_queueing_and_spending_at_once_finish(shop: Callable[..., Told]) -> None:
+    """They take their locks in one order: rows that name a user are written while that user's batches are queued."""
+    shop(pictures={**MONTH, "LIMIT": 1000})
+    user = make_user("maker", "submit_job")
+    operation = get_operation("create")
+    job = queue(1, user)
+    purse = JobPurse(job, 1, operation, job.params)
+    items = [BatchItem(name=str(number)) for number in range(3)]
+
+    def batch(key: str) -> str:
+        params = {"prompt": "a hat"}
+        submit_batch(operation="create", params=params, items=items, user=user, idempotency_key=key, request=key)
+        return "queued"
+
+    def spend() -> str:
+        for _request in range(5):
+            purse.spend("diffusion", pictures=1)
+        return "spent"
+
+    calls: list[Callable[[], str]] = []
+    for number in range(4):
+        calls += [lambda number=number: batch(f"key {number}"), spend]  # type: ignore[misc]
+    assert at_once(calls) == ["queued", "spent"] * 4
+    assert stands("pictures") == (20, 12)
+
+
+def test_what_budgets_count_is_not_tidied_away(shop: Callable[..., Told], settings: Any) -> None:
+    shop(pictures=MONTH)
+    settings.SHOPGEN = {**settings.SHOPGEN, "RETENTION": {"USAGE_DAYS": 1}}
+    rows = [UsageEntry.objects.create(operation="create", engine="diffusion", pictures=1) for _number in range(3)]
+    for row, days in zip(rows, (0, 20, 40), strict=True):
+        UsageEntry.objects.filter(pk=row.pk).update(at=timezone.now() - timedelta(days=days))
+    assert apply_retention(dry_run=True).usage == 1 and apply_retention().usage == 1
+    assert UsageEntry.objects.count() == 2
+
+
 def test_an_attempt_that_has_begun_is_sure_of_its_part(shop: Callable[..., Told]) -> None:
     shop(pictures=MONTH)
     first, second = queue(4), queue(2)
@@ -379,7 +416,7 @@ def test_without_budgets_nothing_is_set_aside_and_requests_are_written_down(shop
         ({**MONTH, "EACH": "yes"}, "EACH must be True or False", "E022"),
         ({**MONTH, "LIMITS": 3}, "unknown keys: LIMITS", "E022"),
         ({"UNIT": "seconds", "LIMIT": 1, "PERIOD": "day", "ENGINES": ["diffusion"]}, "for workers, not for", "E022"),
-        (17, "must be a dict", "E022"),
+        (17, "must be a dict", "E022"), ({**MONTH, "LABEL": 3}, "LABEL must be a text", "E022"),
         ({**MONTH, "ENGINES": ["difusion"]}, "names difusion, which does not exist", "E023"),
         ({**MONTH, "OPERATIONS": ["creat"]}, "names creat, which does not exist", "E023"),
         ({**MONTH, "ENGINES": ["cutout"]}, "none of its engines asks a server", "W012"),
