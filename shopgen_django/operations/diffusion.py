@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.engines import get_engine
 from shopgen_django.engines.errors import BadRequest, ModelMissing
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task, Unread
-from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError
+from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError, ShopgenError
 
 from .base import Estimate, Operation, OperationContext, Output
 from .prompts import final_words, lora_parameters, unknown_loras, words_of
@@ -67,7 +67,7 @@ class WordsOperation(Operation):
             left = [engine.unread(text, self.task) if text else Unread() for text in (prompt, negative)]
             if None in left:
                 untold = _("This engine does not say how many words its model reads.")
-        except PermanentError as error:  # what stands in the way of the work itself is told elsewhere
+        except ShopgenError as error:  # what stands in the way of the work itself is told elsewhere
             untold = str(error)
         return (
             Words(
