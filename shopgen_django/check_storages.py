@@ -66,5 +66,5 @@ def _check_served_storage() -> Iterator[CheckMessage]:
         yield Warning(
             f"shopgen's private files lie in the bucket {bucket!r} among the shop's public ones: a rule that opens the "
             "bucket opens them too.",
-            hint=f'Give STORAGES["{app_settings.STORAGE}"] a bucket of its own.', id="shopgen.W012",
+            hint=f'Give STORAGES["{app_settings.STORAGE}"] a bucket of its own.', id="shopgen.W013",
         )

@@ -45,6 +45,9 @@ def register_checks() -> None:
         check_engines,
     ):
         register(check, TAG)
+    from .budget_checks import check_budgets
+
+    register(check_budgets, TAG)
 
 
 def _after_settings(check: Check) -> Check:

@@ -99,6 +99,7 @@ DEFAULTS: dict[str, Any] = {
         "REJECTED_IMAGES_DAYS": 30,
         "ORPHAN_FILES_HOURS": 24,
         "METRIC_POINTS_DAYS": 90,
+        "USAGE_DAYS": 400,  # what budgets have counted
     },
     "ALLOW_NONCOMMERCIAL_MODELS": False,
     # Folders below which the admin and the API may take models from; relative ones lie under ROOT.

@@ -80,6 +80,15 @@ class LimitExceeded(ShopgenError):
         self.retry_after = retry_after
 
 
+class BudgetSpent(LimitExceeded):
+    """A budget of the shop does not pay for this; ``retry_after`` is when it renews.
+
+    ``fields``: ``budget`` (its name), ``used``, ``limit``, ``unit`` and ``renews`` (ISO 8601), a text each.
+    """
+
+    code = "budget_spent"
+
+
 class PublishError(ShopgenError):
     """The shop's catalogue did not take the picture; nothing was changed."""
 

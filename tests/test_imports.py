@@ -42,7 +42,8 @@ image = make_image("in_review")
 addresses = ["admin:index", "admin:shopgen_productimage_changelist", "admin:shopgen_review_changelist",
              "admin:shopgen_review_grid", "admin:shopgen_job_changelist", "admin:shopgen_job_queue",
              "admin:shopgen_products", "admin:shopgen_trainingrun_changelist", "admin:shopgen_trainingrun_add",
-             "admin:shopgen_preset_changelist", "admin:shopgen_modelversion_changelist"]
+             "admin:shopgen_preset_changelist", "admin:shopgen_modelversion_changelist",
+             "admin:shopgen_budgets"]
 pages = [reverse(address) for address in addresses]
 pages += [reverse("admin:shopgen_productimage_change", args=[image.pk]),
           reverse("admin:shopgen_productimage_picture", args=[image.pk, "small", image.sha256[:16]])]

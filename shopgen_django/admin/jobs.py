@@ -11,17 +11,19 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 from django.template.loader import render_to_string
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
+from shopgen_django.budgets import budgets
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.models import ACTIVE_JOB_STATES, Job, JobInput, JobState
 from shopgen_django.services.jobs import cancel_job, retry_job
 
-from . import previewing
+from . import previewing, spending
 from .base import ReadOnlyAdmin
 from .batches import batch_summary, outputs_of
 from .bulk import chosen_keys
@@ -87,6 +89,7 @@ class JobAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         context = {
             "warnings": worker_warnings(), "may_submit": self.may(request, "submit_job"),
+            "has_budgets": bool(budgets()),
             "live_url": reverse("admin:shopgen_job_live"), **self._batch(request), **(extra_context or {}),
         }
         return super().changelist_view(request, context)
@@ -185,11 +188,19 @@ class JobAdmin(ReadOnlyAdmin):
         return [
             ("live/", self.live_view, "job_live"),
             ("queue/", self.queue_view, "job_queue"),
+            ("budgets/", self.budgets_view, "budgets"),
             ("batch/<uuid:batch>/", self.batch_view, "job_batch"),
             ("<uuid:pk>/<slug:verb>-it/", self.verb_view, "job_verb"),
             ("<uuid:pk>/preview/", previewing.state_view, "job_preview"),
             ("<uuid:pk>/preview/picture/", previewing.picture_view, "job_preview_picture"),
         ]
+
+    def budgets_view(self, request: HttpRequest) -> HttpResponse:
+        """How the budgets stand."""
+        if not (self.may(request, "submit_job") or self.may(request, "view_job")):
+            raise PermissionDenied
+        page = self.page_context(request, _("Budgets"), rows=spending.rows(request.user))
+        return TemplateResponse(request, "shopgen_django/admin/budgets.html", page)
 
     def live_view(self, request: HttpRequest) -> JsonResponse:
         """State of the asked jobs (``?id=…&id=…``), for the rows that a page shows."""

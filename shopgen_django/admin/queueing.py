@@ -26,7 +26,9 @@ from .base import ShopgenAdmin
 from .bulk import chosen_keys
 from .display import duration, picture_url
 from .picture_choice import offer_pictures
+from .prompt_words import PromptWords, prompt_words
 from .recipe_steps import shown_steps
+from .spending import Left, left_for
 from .subjects import Pictures, Subject, Wanted
 
 PREFIX = "p"
@@ -46,6 +48,10 @@ class Plan:
     to_import: int = 0
     texts: bool = False
     """Whether texts come out instead of pictures."""
+    words: PromptWords | None = None
+    """What a model would read, where one works by words."""
+    budgets: list[Left] = field(default_factory=list)
+    """Those that would pay for it, and what they have left."""
     token: uuid.UUID = field(default_factory=uuid.uuid4)
     """One per opened page: makes pressing the button twice harmless."""
 
@@ -109,14 +115,17 @@ def queue_page(
         operation, form, subject, filled_in, {"recipe": recipe} if recipe else {}, request.user, together=together
     )
     plan.token = _token(posted.get("token"))
-    if filled_in and "queue" in posted and (recipe or form.is_valid()) and not plan.problems:
+    wanted_now = filled_in and "queue" in posted and (recipe or form.is_valid()) and not plan.problems
+    # What a model would not read stops nobody, but is seen once before it is queued.
+    unseen = plan.words is not None and plan.words.cut > 0 and posted.get("cut_seen") != plan.words.mark
+    if wanted_now and not unseen:
         answer = _queue(request, operation, params, subject, plan, together=together)
         if answer is not None:
             return answer
     page = model_admin.page_context(
         request, _("Queue work"), subject=subject, operations=operations, operation=operation, form=form, plan=plan,
         recipes=[(NAMED + name, label) for name, label in recipes], chosen=chosen, recipe=recipe,
-        recipe_steps=shown_steps(recipe), together=together,
+        recipe_steps=shown_steps(recipe), together=together, held=wanted_now and unseen,
         may_join=subject.may_join(operation), **_marking(operation, form, subject), **_previewing(operation, subject),
         address=address, next=came_from or model_admin.next_url(request), **context,
     )
@@ -186,6 +195,10 @@ def _plan(
     except ShopgenError as error:
         plan.problems.append(("", str(error)))
         return plan, params
+    plan.words = prompt_words([(labels[item.name], planned) for item, planned in zip(
+        batch.items, batch.planned, strict=True
+    )])  # fmt: skip
+    plan.budgets = left_for(batch.planned, user)
     plan.jobs, plan.seconds, plan.outputs = len(batch.items), batch.seconds, batch.outputs
     # What stands in the way of all (no model) is told once, not for each.
     told = {problem.message for problem in batch.problems}

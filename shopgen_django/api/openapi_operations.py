@@ -10,6 +10,7 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 
 from .serializers.batch import BatchAnswerSerializer, BatchPlanSerializer, BatchSerializer
+from .serializers.budgets import BudgetSerializer
 from .serializers.images import (
     ImageDetailSerializer,
     ImageSerializer,
@@ -32,6 +33,7 @@ from .serializers.models import (
 from .serializers.recipes import RecipeChangeSerializer, RecipeCreateSerializer, RecipeSerializer
 from .serializers.suggestions import SuggestionSerializer, TextChangeSerializer, TextDecisionSerializer
 from .serializers.trainings import TrainingCreateSerializer, TrainingResumeSerializer
+from .serializers.words import WordsAnswerSerializer, WordsRequestSerializer
 
 _JSON = ("application/json",)
 
@@ -91,6 +93,14 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("OperationViewSet", "retrieve"): Described(
         id="operations_retrieve", tag="operations", summary="One operation with the JSON schema of its parameters",
         responses={200: (OperationSerializer, "")}, errors=_OBJECT, parameters=(_NAME,),
+    ),
+    ("WordsViewSet", "create"): Described(
+        id="operations_words", tag="operations", summary="What a model would read, before anything is queued",
+        description="Takes the body with which the work would be queued and answers, for each job, the words with "
+        "presets, placeholders and trigger words in their places, and their end that the model would not read. Nothing "
+        "is written.",
+        request=WordsRequestSerializer, responses={200: (WordsAnswerSerializer, "")}, parameters=(_NAME,),
+        errors=(400, *_OBJECT, 409, 413, 422),
     ),
     ("RecipeViewSet", "list"): _list(
         "recipes_list", "recipes", "Chains of operations under a name", RecipeSerializer(many=True),
@@ -215,6 +225,12 @@ OPERATIONS: dict[tuple[str, str], Described] = {
     ("JobViewSet", "retry"): Described(
         id="jobs_retry", tag="jobs", summary="Queue a failed or cancelled job again",
         responses={202: (JobSerializer, "Queued.")}, errors=(*_OBJECT, 409), headers=("Location",),
+    ),
+    ("BudgetViewSet", "list"): _list(
+        "budgets_list", "jobs", "What may be spent, and what is left of it", BudgetSerializer(many=True),
+        "Those that pay for the caller's work; with the permission `view_job` all. A request that a budget does not "
+        "pay for gets 429 with the code `budget_spent`, `Retry-After` until it renews, and its figures in `fields`.",
+        errors=_COMMON,
     ),
     ("ModelViewSet", "list"): _list("models_list", "models", "Model versions", ModelSerializer(many=True)),
     ("ModelViewSet", "retrieve"): _detail("models_retrieve", "models", "One model version", ModelSerializer),

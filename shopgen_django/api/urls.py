@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, URLResolver, include, path, re_path
 
 from .views.batch import BatchViewSet
+from .views.budgets import BudgetViewSet
 from .views.fallback import UnknownRoute
 from .views.images import ImageViewSet
 from .views.jobs import JobViewSet
@@ -14,12 +15,14 @@ from .views.operations import OperationViewSet
 from .views.recipes import RecipeViewSet
 from .views.service import HealthViewSet, SchemaViewSet
 from .views.suggestions import SuggestionViewSet
+from .views.words import WordsViewSet
 
 app_name = "shopgen-api"
 
 v1: list[URLPattern | URLResolver] = [
     path("operations/", OperationViewSet.as_view({"get": "list"}), name="operation-list"),
     path("operations/<slug:name>/", OperationViewSet.as_view({"get": "retrieve"}), name="operation-detail"),
+    path("operations/<slug:name>/words/", WordsViewSet.as_view({"post": "create"}), name="operation-words"),
     path("recipes/", RecipeViewSet.as_view({"get": "list", "post": "create"}), name="recipe-list"),
     path(
         "recipes/<slug:name>/",
@@ -47,6 +50,7 @@ v1: list[URLPattern | URLResolver] = [
     path("jobs/<uuid:pk>/", JobViewSet.as_view({"get": "retrieve"}), name="job-detail"),
     path("jobs/<uuid:pk>/cancel/", JobViewSet.as_view({"post": "cancel"}), name="job-cancel"),
     path("jobs/<uuid:pk>/retry/", JobViewSet.as_view({"post": "retry"}), name="job-retry"),
+    path("budgets/", BudgetViewSet.as_view({"get": "list"}), name="budget-list"),
     path("models/", ModelViewSet.as_view({"get": "list"}), name="model-list"),
     path("models/<uuid:pk>/", ModelViewSet.as_view({"get": "retrieve"}), name="model-detail"),
     path("models/<uuid:pk>/activate/", ModelViewSet.as_view({"post": "activate"}), name="model-activate"),

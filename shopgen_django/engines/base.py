@@ -25,6 +25,11 @@ class ModelLike(Protocol):
 class Engine:
     """Constructed once per process with the alias's OPTIONS as keyword arguments."""
 
+    alias: str = ""
+    """Where it stands in the settings; "" for one that was made by hand."""
+    metered: bool = False
+    """Whether it asks a server, so that budgets count its requests; it tells ``spending.purse()`` of each."""
+
     def __init__(self, **options: Any) -> None:
         self.options = options
 

@@ -74,6 +74,16 @@ class Described:
             )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unread:
+    """What of a prompt a model does not read: its text encoders have room for so many words."""
+
+    cut: str = ""
+    """The prompt's end that nothing reads."""
+    partly: str = ""
+    """What stands before that and is read by some of the model's text encoders only, so that it counts for less."""
+
+
 def seed_of(seed: int, number: int) -> int:
     """The seed of picture ``number``: neighbouring seeds share no picture, and it doesn't depend on the count."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "big") >> 1
@@ -159,6 +169,14 @@ class PictureEngine(Engine, ABC):
 
         Raises an error of ``engines.errors``: nothing is configured, or the folder is not what it should be.
         """
+
+    def unread(self, prompt: str, task: Task = "text") -> Unread | None:
+        """What of ``prompt`` the model for ``task`` would not read; ``None`` where the engine can't know.
+
+        Reads small files only and imports nothing heavy. Raises an error of ``engines.errors`` for files that can't be
+        read.
+        """
+        return None
 
     @abstractmethod
     def run(

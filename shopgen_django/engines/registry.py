@@ -36,6 +36,7 @@ def _build(alias: str) -> Engine:
             f"SHOPGEN['ENGINES'] has no {alias!r} with a BACKEND. Known aliases: {sorted(app_settings.ENGINES)}."
         ) from error
     engine: Engine = import_string(backend)(**(entry.get("OPTIONS") or {}))
+    engine.alias = alias
     return engine
 
 

@@ -24,6 +24,7 @@ from shopgen_django.conf import app_settings
 from shopgen_django.models import Job, JobState
 
 from .statements import claim_best, claimed, succeed
+from .usage import record_time
 
 CANDIDATES = 3
 POISON_LOSSES = 3
@@ -253,7 +254,11 @@ def take_from_worker(job: Job, *, expired: bool = False, innocent: bool = False,
             code="worker_draining" if innocent else "worker_lost", detail=detail,
         ),
     ]
-    return outcome if rows.update(**gone) else ""
+    if not rows.update(**gone):
+        return ""
+    if job.started_at is not None and job.heartbeat_at is not None:
+        record_time(job, job.attempt, (job.heartbeat_at - job.started_at).total_seconds())
+    return outcome
 
 
 def _lost_text(job: Job) -> str:

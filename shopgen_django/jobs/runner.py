@@ -21,6 +21,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.catalogues import get_catalogue
 from shopgen_django.conf import app_settings
+from shopgen_django.engines.spending import paid_by
 from shopgen_django.exceptions import JobCancelled, LeaseLost, NotFound, WorkerDraining
 from shopgen_django.models import Job, JobQueue
 from shopgen_django.operations.base import InputImage, ModelFiles, Operation, OperationContext
@@ -35,7 +36,9 @@ from .outputs import remove_unrecorded, store_output, write_results
 from .queue import get_queue
 from .rings import hard_timeout
 from .sources import PRODUCTS_PER_JOB, arrivals, gather, product_keys, remove_upload, write_parts, write_sources
+from .subject import product_category
 from .texts import write_texts
+from .usage import JobPurse, record_time
 from .version_files import local_folder
 
 logger = logging.getLogger(__name__)
@@ -122,6 +125,8 @@ def run_lease(lease: Lease) -> str:
         logger.exception("Job %s: how it ended could not be written down.", lease.job.pk)
         connection.close()
         outcome = "lost"
+    if outcome != "lost":  # the time of one that is taken away is written by whoever takes it
+        _count_time(lease, usage)
     _clean_up(lease, [] if outcome == "succeeded" else stored)
     logger.info("Job %s (%s), attempt %d: %s", lease.job.pk, lease.job.operation, lease.token, outcome)
     return outcome
@@ -137,7 +142,7 @@ def _work(lease: Lease, stored: list[Any], usage: _Usage) -> bool:
         params = operation.Parameters.upgrade(params, job.params_version)
     seed = seed_of(job.pk) if params.get("seed") is None else int(params["seed"])
     monitor = JobMonitor(lease)
-    with beating(monitor):
+    with beating(monitor), paid_by(JobPurse(job, lease.token, operation, params)):
         context = _context(job, operation, params, seed, monitor)
         if operation.takes_in:
             return _take_in(lease, operation, context, stored, usage)
@@ -226,6 +231,17 @@ def _why_not(lease: Lease) -> str:
     return "cancelled" if cancelled(lease) else "lost"
 
 
+def _count_time(lease: Lease, usage: _Usage) -> None:
+    """For budgets; what became of the job is settled, so a fault here changes nothing of it."""
+    try:
+        record_time(lease.job, lease.token, usage.columns()["seconds"])
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        logger.exception("The time of job %s, attempt %d was not counted.", lease.job.pk, lease.token)
+        connection.close()
+
+
 def _clean_up(lease: Lease, stored: list[Any]) -> None:
     try:
         remove_unrecorded(written.name for written in stored)
@@ -279,14 +295,7 @@ def _model_files(job: Job) -> ModelFiles | None:
 
 
 def _category(job: Job, inputs: tuple[InputImage, ...]) -> str:
-    if inputs and inputs[0].category:
-        return inputs[0].category
-    if job.catalogue and job.object_pk:
-        try:
-            return get_catalogue(job.catalogue).get(job.object_pk).category
-        except NotFound:
-            return ""
-    return ""
+    return inputs[0].category if inputs and inputs[0].category else product_category(job.catalogue, job.object_pk)
 
 
 def _description(job: Job) -> str:

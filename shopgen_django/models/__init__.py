@@ -26,6 +26,7 @@ from .supplied import SuppliedModel
 from .texts import TextSuggestion
 from .throttling import RateWindow
 from .training import MetricPoint, ModelVersion, TrainingRun
+from .usage import UsageEntry, UsageHold
 from .workers import UnreadableMessage, WorkerBeat
 
 __all__ = [
@@ -58,5 +59,7 @@ __all__ = [
     "TextSuggestion",
     "TrainingRun",
     "UnreadableMessage",
+    "UsageEntry",
+    "UsageHold",
     "WorkerBeat",
 ]

@@ -16,6 +16,7 @@ from django.utils.functional import Promise
 
 from .arrivals import Incoming
 from .parameters import Parameters
+from .words import Words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -183,6 +184,11 @@ class Operation(ABC):
         """Seconds on one ordinary core, and how many pictures will come out."""
         return Estimate(seconds=1.0 * max(1, inputs), outputs=max(1, inputs))
 
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        """Requests to each engine (alias) that a job would make if that engine stood behind a server: what budgets set
+        aside for it. {} where nobody knows; what is sent is counted all the same."""
+        return {}
+
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         """The operations whose work, hardware and permissions a job with these parameters needs: itself, and for a
         chain those of its steps."""
@@ -191,6 +197,13 @@ class Operation(ABC):
     def pictures(self, params: Mapping[str, Any]) -> dict[str, str]:
         """The pictures that parameters name beside the inputs: field -> id. They come as ``context.pictures``."""
         return self.Parameters.pictures(params)
+    def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
+        """What models would get to read for a product of this title and category, in the order of their work; () for an
+        operation without words. Reads small files at most and imports nothing heavy.
+
+        ``params`` were parsed and cleaned. What can't be told is said in ``Words.untold`` and raises nothing.
+        """
+        return ()
 
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Hook: adjust or refuse (InvalidParameters) parsed parameters."""
@@ -215,4 +228,5 @@ __all__ = [
     "Parameters",
     "Text",
     "TextOutput",
+    "Words",
 ]

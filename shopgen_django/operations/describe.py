@@ -16,7 +16,7 @@ from shopgen_django.conf import app_settings
 from shopgen_django.engines import get_engine
 from shopgen_django.engines.errors import ModelMissing
 from shopgen_django.engines.texts import KINDS, TextEngine, TextKind, TextRequest, Writer
-from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError
+from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError, ShopgenError
 
 from .base import Estimate, InputImage, Operation, OperationContext, TextOutput
 from .parameters import Parameters
@@ -131,6 +131,13 @@ class Describe(Operation):
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         kinds = params["kinds"] or KINDS
         return Estimate(seconds=2.0 + 3.0 * len(kinds) + 0.5 * max(1, inputs), outputs=len(kinds))
+
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        kinds = cast(tuple[TextKind, ...], tuple(params["kinds"])) or KINDS
+        try:
+            return dict.fromkeys(shared_out(kinds, writers(), given_tags(params)), 1)
+        except ShopgenError:  # what stands in the way is told where the parameters are cleaned
+            return {}
 
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Refuses, before any job is queued, what can't be done: no model, a kind or language that it can't write."""

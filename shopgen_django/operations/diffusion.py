@@ -11,13 +11,14 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.engines import get_engine
 from shopgen_django.engines.errors import BadRequest, ModelMissing
-from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
-from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError
+from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task, Unread
+from shopgen_django.exceptions import InvalidParameters, ModelUnavailable, PermanentError, ShopgenError
 
 from .base import Estimate, Operation, OperationContext, Output
 from .pictures import REFERENCE, reference_of, wants_reference
-from .prompts import lora_parameters, unknown_loras, words_of
+from .prompts import final_words, lora_parameters, unknown_loras, words_of
 from .safety import check_picture, check_words
+from .words import Passage, Words
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,6 +54,28 @@ class WordsOperation(Operation):
         count = int(params["count"])
         work = int(params["steps"]) * float(params.get("strength") or 1.0)
         return Estimate(seconds=3.0 + count * (0.5 + work * _STEP_SECONDS), outputs=count)
+
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        return {ENGINE: int(params["count"])}
+
+    def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
+        prompt, negative = final_words(params, title=title, category=category)
+        left: list[Unread | None] = [None, None]
+        heeded, untold = float(params["guidance"]) > 1.0, ""
+        try:
+            engine = picture_engine()
+            heeded = heeded and engine.describe(self.task).negative
+            left = [engine.unread(text, self.task) if text else Unread() for text in (prompt, negative)]
+            if None in left:
+                untold = _("This engine does not say how many words its model reads.")
+        except ShopgenError as error:  # what stands in the way of the work itself is told elsewhere
+            untold = str(error)
+        return (
+            Words(
+                prompt=Passage(text=prompt, unread=left[0]), negative=Passage(text=negative, unread=left[1]),
+                negative_heeded=heeded, untold=untold,
+            ),
+        )
 
     def clean(self, params: dict[str, Any]) -> dict[str, Any]:
         """Refuses, before any job is queued, what can't be done: no model, a model of another kind, forbidden words."""

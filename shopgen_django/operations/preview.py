@@ -49,6 +49,9 @@ class Preview(Operation):
     def estimate(self, params: Mapping[str, Any], inputs: int) -> Estimate:
         return Estimate(seconds=1.0, outputs=0)
 
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        return get_operation(params["operation"]).demand(params["params"], inputs)
+
     def parts(self, params: Mapping[str, Any]) -> tuple[Operation, ...]:
         inner = get_operation(params["operation"])
         return (self, *inner.parts(params["params"]))

@@ -147,14 +147,18 @@ def expand(text: str, *, title: str, category: str) -> str:
 def words_of(context: OperationContext) -> tuple[str, str]:
     """Prompt and negative prompt as the model gets them. A product without a title is called by its category; the
     trigger words of LoRAs stand in front unless they are in the prompt."""
-    title = context.product_title or context.category
-    category = context.category or context.product_title
-    prompt, negative = (str(context.params[name] or "") for name in ("prompt", "negative"))
-    preset = context.params.get("preset_words")
+    return final_words(context.params, title=context.product_title, category=context.category)
+
+
+def final_words(params: Mapping[str, Any], *, title: str, category: str) -> tuple[str, str]:
+    """As :func:`words_of`, for a product of this title and category ("" for what it has not)."""
+    prompt, negative = (str(params[name] or "") for name in ("prompt", "negative"))
+    preset = params.get("preset_words")
     if preset:
-        prompt, negative = merged(preset, prompt, negative, context.category)
+        prompt, negative = merged(preset, prompt, negative, category)
+    title, category = title or category, category or title
     prompt = expand(prompt, title=title, category=category)
-    for lora in reversed(parse_loras(str(context.params.get("loras") or ""))):
+    for lora in reversed(parse_loras(str(params.get("loras") or ""))):
         own = own_loras.find(lora.name) if lora.weight else None
         prompt = with_trigger(prompt, own.trigger) if own is not None and prompt else prompt
     return prompt, expand(negative, title=title, category=category)

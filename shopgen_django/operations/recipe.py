@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from shopgen_django.exceptions import InvalidParameters, ShopgenError
 
-from .base import Estimate, Operation, OperationContext, Output
+from .base import Estimate, Operation, OperationContext, Output, Words
 from .chains import Step, estimate_of, gather, origin_of, parse_steps, run_chain
 from .parameters import Parameters
 from .registry import get_operation, register
@@ -134,6 +135,24 @@ class Recipe(Operation):
             for name, key in get_operation(step["operation"]).pictures(step["params"]).items():
                 found[f"{number}.{name}"] = key
         return found
+
+    def demand(self, params: Mapping[str, Any], inputs: int) -> Mapping[str, int]:
+        found: Counter[str] = Counter()
+        level = 1  # what a step makes of one picture, the next works on each
+        for step in params["steps"]:
+            operation = get_operation(step["operation"])
+            for engine, amount in operation.demand(step["params"], 1).items():
+                found[engine] += level * amount
+            level *= max(1, operation.estimate(step["params"], 1).outputs)
+        return found
+
+    def words(self, params: Mapping[str, Any], *, title: str = "", category: str = "") -> tuple[Words, ...]:
+        found = []
+        for step in params["steps"]:
+            operation = get_operation(step["operation"])
+            own = operation.words(step["params"], title=title, category=category)
+            found += [replace(words, step=operation.label) for words in own]
+        return tuple(found)
 
     def run(self, context: OperationContext) -> Iterator[Output]:
         steps = _steps(context.params)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils.translation import gettext as _
 
 from shopgen_django.exceptions import IdempotencyConflict, InvalidState, NotAllowed, ShopgenError
-from shopgen_django.models import ImageState, Job, ProductImage
+from shopgen_django.models import ImageState, Job, ProductImage, UsageHold
 
+from .budgets import set_aside
 from .intake import submit_import
 from .named import named_pictures
 from .submit import Planned, choosable, keep_limits, plan_job, submit_job
@@ -107,6 +108,7 @@ def submit_batch(
         # Once for all: each count reads as many rows as jobs are waiting.
         keep_limits(user if getattr(user, "pk", None) else None, adding=len(items))
         jobs: list[Job] = []
+        holds: list[UsageHold] = []
         for index, item in enumerate(items):
             key = f"batch:{digest}:{index}:{batch.hex}" if idempotency_key else ""
             if item.import_first:
@@ -114,9 +116,10 @@ def submit_batch(
                 continue
             job, _created = submit_job(
                 operation=operation, params=params, inputs=item.inputs, catalogue=item.catalogue,
-                object_pk=item.object_pk, user=user, batch=batch, idempotency_key=key, counted=True,
+                object_pk=item.object_pk, user=user, batch=batch, idempotency_key=key, counted=True, holds=holds,
             )
             jobs.append(job)
+        set_aside(holds, user)
     return batch, jobs, True
 
 
@@ -162,4 +165,7 @@ def _batch_id(user: Any, key: str) -> uuid.UUID:
 
 def _take_turns(user: Any) -> None:
     """Two requests of one user with one key wait for each other (SQLite's immediate transactions do so anyway)."""
-    list(get_user_model()._base_manager.select_for_update().filter(pk=user.pk).values_list("pk", flat=True))
+    # Not the key: rows that name the user may be written meanwhile, by a worker that has the lock we ask for next.
+    no_key = connection.features.has_select_for_no_key_update
+    rows = get_user_model()._base_manager.select_for_update(no_key=no_key)
+    list(rows.filter(pk=user.pk).values_list("pk", flat=True))

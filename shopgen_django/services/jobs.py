@@ -15,6 +15,8 @@ from shopgen_django.jobs.rings import ring
 from shopgen_django.models import Job, JobState
 from shopgen_django.operations.registry import get_operation
 
+from .budgets import pay_again
+
 
 def _may(user: Any, permission: str, job: Job) -> bool:
     """Own jobs may be cancelled and retried by whoever queued them; others need the permission."""
@@ -64,7 +66,7 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
 
     The attempt number goes on counting (it is the fencing token); only the limit moves.
 
-    Raises NotAllowed; InvalidState when the job is waiting, running or has succeeded.
+    Raises NotAllowed; InvalidState when the job is waiting, running or has succeeded; BudgetSpent.
     """
     if not _may(user, "shopgen.retry_job", job):
         raise NotAllowed(_("You may not retry this job."))
@@ -81,6 +83,7 @@ def retry_job(*, job: Job, user: Any = None) -> Job:
                 _("Only failed or cancelled jobs can be retried; this one is %(state)s.")
                 % {"state": job.get_state_display()}
             )
+        pay_again(job, get_operation(job.operation))
         ring(job)
     return job
 

@@ -18,6 +18,7 @@ from shopgen_django.operations.preview import Preview
 from shopgen_django.operations.registry import get_operation
 from shopgen_django.storage import private_storage
 
+from .budgets import expected, set_aside
 from .jobs import cancel_job
 from .submit import Planned, choosable, keep_limits, plan_job, require_permission, write_job
 
@@ -54,6 +55,7 @@ def submit_preview(
                 continue
         keep_limits(user)
         job = write_job(wanted, user, "", "", PRIORITY, None)
+        set_aside(expected(job, wanted.operation, len(inputs), seconds=wanted.seconds), user)
         ring(job)
     return job
 

@@ -24,12 +24,14 @@ from shopgen_django.models import (
     TextState,
     TextSuggestion,
     UnreadableMessage,
+    UsageEntry,
 )
 
 from .images import remove_row
 from .previews import forget_previews
 
 BATCH = 500
+LONGEST_PERIOD = timedelta(days=32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +43,7 @@ class Removed:
     texts: int
     metric_points: int
     messages: int
+    usage: int
     files: int
 
 
@@ -55,14 +58,16 @@ def apply_retention(*, dry_run: bool = False) -> Removed:
     texts = _old_texts()
     points = _old_points()
     messages = _old_messages()
+    usage = _old_usage()
     if dry_run:
         return Removed(
             jobs=jobs.count(), images=images.count(), texts=texts.count(), metric_points=points.count(),
-            messages=messages.count(), files=0,
+            messages=messages.count(), usage=usage.count(), files=0,
         )
     return Removed(
         jobs=_delete(jobs) + forget_previews(), images=sum(_delete_image(image) for image in _one_by_one(images)),
-        texts=_delete(texts), metric_points=_delete(points), messages=_delete(messages), files=sweep_files(),
+        texts=_delete(texts), metric_points=_delete(points), messages=_delete(messages), usage=_delete(usage),
+        files=sweep_files(),
     )
 
 
@@ -105,6 +110,14 @@ def _old_points() -> models.QuerySet[MetricPoint]:
 def _old_messages() -> models.QuerySet[UnreadableMessage]:
     limit = _older("set_aside_at", "FAILED_JOBS_DAYS")
     return UnreadableMessage.objects.none() if limit is None else UnreadableMessage.objects.filter(**limit)
+
+
+def _old_usage() -> models.QuerySet[UsageEntry]:
+    """Never of the month that budgets still count, however few days are set."""
+    limit = _older("at", "USAGE_DAYS")
+    if limit is None:
+        return UsageEntry.objects.none()
+    return UsageEntry.objects.filter(**limit).filter(at__lt=Now() - LONGEST_PERIOD)
 
 
 def _delete(rows: models.QuerySet[Any]) -> int:

@@ -25,10 +25,11 @@ from shopgen_django.exceptions import (
     NotFound,
 )
 from shopgen_django.jobs.rings import ring
-from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVersion, ProductImage
+from shopgen_django.models import ImageState, Job, JobInput, JobQueue, ModelVersion, ProductImage, UsageHold
 from shopgen_django.operations.base import Operation
 from shopgen_django.operations.registry import get_operation, public_operations
 
+from .budgets import expected, set_aside
 from .named import named_pictures
 
 # Guards "count, then insert" on PostgreSQL; SQLite's IMMEDIATE transactions are serial already.
@@ -105,15 +106,17 @@ def submit_job(
     priority: int = 0,
     batch: uuid.UUID | None = None,
     counted: bool = False,
+    holds: list[UsageHold] | None = None,
 ) -> tuple[Job, bool]:
     """Queue one job; returns it and whether it is new.
 
     The same ``idempotency_key`` of the same user with the same request gives the job that was made before, also when
     the request could not be served any more (its product or model is gone). ``counted``: the caller has called
-    :func:`keep_limits` in this transaction.
+    :func:`keep_limits` in this transaction. ``holds``: what the job would spend is added to it, and the caller writes
+    it and asks the budgets.
 
     Raises what :func:`plan_job` raises, IdempotencyConflict for the same key with another request,
-    LimitExceeded when too many jobs wait.
+    LimitExceeded when too many jobs wait, BudgetSpent (one of those) when a budget does not pay for it.
     """
     if user is not None and not user.has_perm("shopgen.submit_job"):
         raise NotAllowed(_("You may not queue jobs."))
@@ -137,6 +140,11 @@ def submit_job(
             if not counted:
                 keep_limits(owner)
             job = write_job(planned, owner, idempotency_key, digest, priority, batch)
+            rows = expected(job, planned.operation, len(planned.inputs), seconds=planned.seconds)
+            if holds is None:
+                set_aside(rows, owner)
+            else:
+                holds += rows
             ring(job)
     except IntegrityError:
         # Another request with the same key was faster; its job is the answer.

@@ -55,6 +55,9 @@ MATRIX: dict[tuple[str, str], Row] = {
     ("operation-detail", "get"): Row(
         plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("view_job",)
     ),
+    ("operation-words", "post"): Row(
+        plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("submit_job",), body=dict,
+    ),
     ("recipe-list", "get"): Row(plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("view_recipe",)),
     ("recipe-detail", "get"): Row(
         plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("view_recipe",)
@@ -104,6 +107,7 @@ MATRIX: dict[tuple[str, str], Row] = {
         plain=403, owner=200, permitted=200, needs=("cancel_job",), owner_has=("submit_job",)
     ),
     ("job-retry", "post"): Row(plain=403, owner=202, permitted=202, needs=("retry_job",), owner_has=("submit_job",)),
+    ("budget-list", "get"): Row(plain=403, owner=200, permitted=200, needs=("submit_job",), owner_has=("submit_job",)),
     ("model-list", "get"): Row(plain=403, owner=403, permitted=200),
     ("model-detail", "get"): Row(plain=403, owner=403, permitted=200),
     ("model-activate", "post"): Row(plain=403, owner=403, permitted=200, needs=("activate_modelversion",)),
@@ -205,7 +209,7 @@ def world(db: None, model: Any, client_of: Any) -> dict[str, Any]:
 def address(name: str, key: Any) -> str:
     from django.urls import reverse
 
-    if name == "operation-detail":
+    if name in {"operation-detail", "operation-words"}:
         return reverse(f"shopgen-api:{name}", kwargs={"name": "generate"})
     if name == "recipe-detail":
         return reverse(f"shopgen-api:{name}", kwargs={"name": "square"})

@@ -274,7 +274,10 @@ def test_retention(settings: Any, django_capture_on_commit_callbacks: Any) -> No
     UnreadableMessage.objects.create(queue_name="q", payload="p", error="e")
     out = StringIO()
     call_command("shopgen_retention", "--dry-run", stdout=out)
-    told = "Would remove 1 jobs, 3 rejected pictures, 0 rejected texts, 1 training figures, 0 unreadable messages."
+    told = (
+        "Would remove 1 jobs, 3 rejected pictures, 0 rejected texts, 1 training figures, 0 unreadable messages, "
+        "0 entries of use."
+    )
     assert told in out.getvalue()
     assert Job.objects.filter(pk=finished.pk).exists()
     with django_capture_on_commit_callbacks(execute=True):

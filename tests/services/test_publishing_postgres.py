@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.integration
 @pytest.mark.postgres
 def test_publishing_holds_on_postgresql(postgres_dsn: str, tmp_path: Path) -> None:
-    names = ("test_publishing", "test_publishing_races", "test_deletions", "test_submit", "test_intake")
+    names = ("test_publishing", "test_publishing_races", "test_deletions", "test_submit", "test_intake",
+             "test_budgets")  # fmt: skip
     files = [f"tests/services/{name}.py" for name in names]
     files.append("tests/catalogues/test_generic_contract.py")
     command = [sys.executable, "-m", "pytest", *files, "-q", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'pg'}"]

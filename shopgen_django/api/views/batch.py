@@ -108,7 +108,7 @@ class BatchViewSet(ApiViewSet):
         return {
             "count": len(plan.items),
             "estimate": {"seconds": round(plan.seconds, 1), "outputs": plan.outputs},
-            "problems": _problems(problems),
+            "problems": shown_problems(problems),
             "limit": batch_limit(),
         }
 
@@ -126,7 +126,7 @@ class BatchViewSet(ApiViewSet):
                 "seconds": round(sum(estimate.seconds for estimate in estimates), 1),
                 "outputs": sum(estimate.outputs for estimate in estimates),
             },
-            "problems": _problems(problems),
+            "problems": shown_problems(problems),
         }
         headers = {"Location": status_url}
         if replayed:
@@ -162,5 +162,5 @@ def _of_image(row: ProductImage) -> BatchItem:
     return BatchItem(name=str(row.pk), inputs=(row,))
 
 
-def _problems(problems: Any) -> list[dict[str, str]]:
+def shown_problems(problems: Any) -> list[dict[str, str]]:
     return [{"item": row.item, "code": row.code, "message": row.message} for row in problems]

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from shopgen_django.conf import app_settings
 from shopgen_django.engines.errors import BadRequest, ModelMissing, OutOfMemory, WrongKind
 from shopgen_django.engines.memory import free_bytes
-from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task
+from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task, Unread
 from shopgen_django.exceptions import PermanentError
 
 from .folder import INDEX, ModelFolder, read_controlnet, read_folder
@@ -22,6 +22,7 @@ from .loading import DTYPES, device_of, dtype_of, load_part, load_parts, weights
 from .lora import chosen_files, lora_files, require_base
 from .manifest import fingerprint, read_manifest, require_licence, verified
 from .memory import plan_for
+from .reading import unread_words
 from .reference import Adapter, AdapterFiles, load_adapter, named_adapter, read_adapter
 from .running import run_request
 from .shelf import SHELF, Key, Loaded
@@ -125,6 +126,8 @@ class Diffusers(PictureEngine):
         noncommercial = app_settings.ALLOW_NONCOMMERCIAL_MODELS
         for path in {files.folder, files.encoder.folder}:
             require_licence(read_manifest(path), path, noncommercial=noncommercial)
+    def unread(self, prompt: str, task: Task = "text") -> Unread:
+        return unread_words(self._folder(task)[0], prompt)
 
     def run(
         self, request: PictureRequest, *, on_step: Callable[[float], None] = lambda share: None,

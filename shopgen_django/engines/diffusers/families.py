@@ -30,6 +30,8 @@ class Family:
     negative: bool = True
     words: int = 77
     """Tokens of a prompt that are heeded."""
+    readers: tuple[str, ...] = ("tokenizer",)
+    """Tokenizers of the text encoders that read a prompt word by word."""
 
 
 SD = Family(
@@ -51,7 +53,7 @@ SDXL = Family(
     outlined={"text": "StableDiffusionXLControlNetPipeline", "image": "StableDiffusionXLControlNetImg2ImgPipeline"},
     core="unet",
     needs=("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "unet", "scheduler"),
-    channels=frozenset({4}), references=True,
+    channels=frozenset({4}), references=True, readers=("tokenizer", "tokenizer_2"),
 )
 SD3 = Family(
     name="Stable Diffusion 3",
@@ -61,14 +63,15 @@ SD3 = Family(
     },
     core="transformer",
     needs=("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "scheduler"),
-    patch=2, channels=frozenset({16}), words=256,
+    patch=2, channels=frozenset({16}), words=256, readers=("tokenizer", "tokenizer_2", "tokenizer_3"),
 )
 FLUX = Family(
     name="Flux",
     pipelines={"text": "FluxPipeline", "image": "FluxImg2ImgPipeline", "inpaint": "FluxInpaintPipeline"},
     core="transformer",
     needs=("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "scheduler"),
-    patch=2, size=1024, negative=False, words=512,
+    # Its CLIP encoder gives one vector for the whole; the words are read by the other one.
+    patch=2, size=1024, negative=False, words=512, readers=("tokenizer_2",),
 )
 FAMILIES = (SD, SDXL, SD3, FLUX)
 

@@ -18,6 +18,7 @@ from .install import versions
 from .loading import economise, place, splurge, tile
 from .lora import LoraFile, laid_over
 from .memory import TILE_FROM, give_back, ran_out
+from .reading import encoder_of, room, unread
 from .reference import Adapter, followed
 from .shelf import SHELF, Loaded
 
@@ -249,24 +250,20 @@ def scheduler_for(diffusers: Any, base: Any, name: str) -> Any:
     return cls.from_config(base.config, **extra)
 
 
-def words_cut(pipeline: Any, prompt: str, limit: int) -> str:
-    """The end of a prompt that the model will not read; "" when it reads all of it.
-
-    Where several tokenizers read it, what none of them reads counts.
-    """
-    left: list[str] = []
-    for name in ("tokenizer", "tokenizer_2", "tokenizer_3"):
-        tokenizer = getattr(pipeline, name, None)
-        if tokenizer is None:
+def words_cut(pipeline: Any, prompt: str, limit: int, readers: Sequence[str] = ("tokenizer",)) -> str:
+    """The end of a prompt that none of the ``readers`` of a loaded pipeline reads, each of which has room for ``limit``
+    tokens; "" when all of it is read."""
+    found = []
+    for name in readers:
+        each = getattr(pipeline, name, None)
+        if each is None or getattr(pipeline, encoder_of(name), each) is None:
             continue
-        longest = min(limit, int(tokenizer.model_max_length)) if limit <= 77 else limit
-        clip = "clip" in type(tokenizer).__name__.lower()
-        longest = min(longest, 77) if clip else longest
-        tokens = tokenizer(prompt, truncation=False, verbose=False).input_ids
-        if len(tokens) <= longest:
-            return ""
-        left.append(str(tokenizer.decode(tokens[longest - 1 : -1], skip_special_tokens=True)).strip())
-    return min(left, key=len) if left else ""
+        tokenizer = each.backend_tokenizer
+        tokenizer.no_truncation()  # the pipeline sets its own limit anew with every call
+        tokenizer.no_padding()
+        clip = "clip" in type(each).__name__.lower()
+        found.append((tokenizer, room(limit, int(each.model_max_length), clip=clip)))
+    return unread(found, prompt).cut
 
 
 def _arguments(pipeline: Any, request: PictureRequest) -> tuple[dict[str, Any], list[str]]:
@@ -317,7 +314,8 @@ def _facts(run: _Run, pipeline: Any, ignored: Sequence[str], batch: int) -> dict
             facts["image_encoder_sha256"] = run.adapter.encoder_digest
     if run.loras:
         facts["loras"] = ", ".join(f"{file.name} x {weight:g} ({digest[:16]})" for file, weight, digest in run.loras)
-    cut = words_cut(pipeline, request.prompt, loaded.folder.family.words)
+    family = loaded.folder.family
+    cut = words_cut(pipeline, request.prompt, family.words, family.readers)
     if cut:
         facts["prompt_not_read"] = cut
     if ignored:

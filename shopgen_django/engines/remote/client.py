@@ -132,13 +132,16 @@ class Client:
             )
         return parts.geturl()
 
-    def call(self, wanted: Call, check: Callable[[], None]) -> Answer:
+    def call(self, wanted: Call, check: Callable[[], None], pay: Callable[[], None] = lambda: None) -> Answer:
         """The answer with status 200. ``check`` is called several times a second, and what it raises passes through.
+
+        ``pay`` is called before each time that the request is sent; what it raises passes through and nothing is sent.
 
         Raises the errors of ``engines.errors``.
         """
         self.require()
         for attempt in range(self._retries + 1):
+            pay()
             try:
                 answer = self._once(wanted, check)
             except ServerUnavailable:

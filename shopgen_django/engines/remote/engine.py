@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.engines.errors import BadOutput, BadRequest, WrongKind
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task, seed_of
+from shopgen_django.engines.spending import purse
 
 from .client import Call, Client
 from .dialects import DIALECTS, call_for
@@ -83,13 +84,14 @@ class OpenAICompatible(ServerEngine, PictureEngine):
             raise BadRequest(_("LoRAs, outlines and schedulers can't be chosen on a server; leave them out."))
         if request.reference is not None and request.reference_weight:
             self.require_reference(request.task)
+        purse().begin(self.alias, requests=request.count, pictures=request.count)
         for number in range(request.count):
             check()
             seed = seed_of(request.seed, number)
             call = call_for(
                 self._dialect, self._model, request, seed, mask=self._mask, limit=self._max_bytes
             )
-            told = client.call(call, check).json()
+            told = client.call(call, check, self.paying(pictures=1)).json()
             content, words = self._content(client, told, check)
             picture = _decoded(content, (request.width, request.height))
             on_step((number + 1) / request.count)

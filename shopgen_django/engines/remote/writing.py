@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
 from shopgen_django.engines.errors import BadOutput, Blocked
+from shopgen_django.engines.spending import purse
 from shopgen_django.engines.texts import KINDS, TextEngine, TextRequest, Writer, Written
 from shopgen_django.engines.wording import answer, question, schema, tokens
 
@@ -63,6 +64,7 @@ class OpenAIVision(ServerEngine, TextEngine):
         check: Callable[[], None] = lambda: None,
     ) -> Written:
         client = self._server()
+        purse().begin(self.alias, requests=1)
         content: list[dict[str, Any]] = [
             {"type": "image_url", "image_url": {"url": self._data_uri(image)}} for image in request.images
         ]
@@ -92,7 +94,7 @@ class OpenAIVision(ServerEngine, TextEngine):
             wanted = {"name": "texts", "schema": schema(request), "strict": True}
             body["response_format"] = {"type": "json_schema", "json_schema": wanted}
         call = Call(method="POST", path="/chat/completions", json=body, limit=self._max_bytes)
-        told = client.call(call, check).json()
+        told = client.call(call, check, self.paying()).json()
         try:
             choice = told["choices"][0]
             message, why = choice["message"], choice.get("finish_reason")

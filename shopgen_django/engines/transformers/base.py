@@ -70,7 +70,6 @@ class ModelEngine(Engine):
     (shared with the other engines).
     """
 
-    alias: ClassVar[str]
     ways: ClassVar[tuple[Way, ...]]
 
     def __init__(

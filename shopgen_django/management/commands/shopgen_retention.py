@@ -22,6 +22,7 @@ class Command(BaseCommand):
         verb = "Would remove" if options["dry_run"] else "Removed"
         self.stdout.write(
             f"{verb} {removed.jobs} jobs, {removed.images} rejected pictures, {removed.texts} rejected texts, "
-            f"{removed.metric_points} training figures, {removed.messages} unreadable messages"
+            f"{removed.metric_points} training figures, {removed.messages} unreadable messages, "
+            f"{removed.usage} entries of use"
             + ("." if options["dry_run"] else f", {removed.files} files without a row.")
         )
