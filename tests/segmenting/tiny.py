@@ -53,7 +53,7 @@ def make_segformer(folder: Path, *, taught: bool = False, labels: dict[int, str]
     return folder
 
 
-def teach(network: Any, processor: Any, steps: int = 60) -> None:
+def teach(network: Any, processor: Any, steps: int = 40) -> None:
     """Wall, floor and bag on made-up scenes, on one thread."""
     import torch
 
