@@ -59,7 +59,7 @@ def test_presets_placeholders_and_trigger_words_are_in_their_places(
     sd: Path, use: Callable[..., None], dresses: list[Product], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use(MODEL=str(sd))
-    own = OwnLora(name="house", path=Path("house.safetensors"), sha256="0" * 64, trigger="zeni style")
+    own = OwnLora(name="house", locate=lambda: Path("house.safetensors"), sha256="0" * 64, trigger="zeni style")
     monkeypatch.setattr(loras.shelf, "find_own", lambda name: own if name == "house" else None)
     told = words(
         catalogue="default", object_pk=dresses[0].pk,

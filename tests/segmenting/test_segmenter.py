@@ -312,6 +312,7 @@ def test_other_things_that_are_told(models: Path, tmp_path: Path, monkeypatch: p
     assert len(SHELF) == 0
 
 
+@pytest.mark.django_db
 def test_a_folder_gets_a_name_by_the_command(copy: Callable[[str], Path], use: Callable[..., None]) -> None:
     folder = copy("segformer")
     ours = ("--licence", "Apache-2.0", "--source", "https://example.org/bags")
