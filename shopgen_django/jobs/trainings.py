@@ -94,6 +94,8 @@ class Trainings:
         for run in waiting.order_by("started_at"):
             if run.process and not run.silent and not is_dead(run.process):
                 continue  # its estimate is still being made, perhaps on another machine
+            if state == RunState.QUEUED and self._lies_elsewhere(run):
+                continue
             begun = RunState.RUNNING if state == RunState.QUEUED else state
             values: dict[str, Any] = {"started_at": Now()} if begun == RunState.RUNNING and not run.images_seen else {}
             taken = TrainingRun.objects.filter(pk=run.pk, state=state, process=run.process).update(
@@ -103,6 +105,15 @@ class Trainings:
             if taken:
                 self._spawn(run, estimate=state == RunState.ESTIMATING)
                 return
+
+    def _lies_elsewhere(self, run: TrainingRun) -> bool:
+        """Whether the snapshots that it goes on from lie on another host's disk; begun here, it would lose them."""
+        if not run.images_seen or run.host in ("", _host()) or Path(run.output_dir).is_dir():
+            return False
+        stage = _("waits for a worker on %(host)s, where its snapshots lie") % {"host": run.host}
+        if run.stage != stage[:100]:
+            TrainingRun.objects.filter(pk=run.pk, state=RunState.QUEUED).update(stage=stage[:100])
+        return True
 
     def _spawn(self, run: TrainingRun, *, estimate: bool) -> None:
         command = [sys.executable, "-m", "django", "train_gan", "--run", str(run.pk)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,20 @@ def test_it_waits_for_its_own_estimate_but_not_for_ever(started: list[tuple[str,
     Trainings(lambda text: None).look()
     row.refresh_from_db()
     assert started == [("hats", False)] and (row.state, row.process) == (RunState.RUNNING, worker_name())
+
+
+def test_one_that_goes_on_does_so_where_its_snapshots_lie(started: list[tuple[str, bool]], tmp_path: Path) -> None:
+    waiting = run("hats", RunState.QUEUED, images_seen=5_000, host="gpu-2")
+    run("shoes", RunState.QUEUED)
+    trainings = Trainings(lambda text: None)
+    trainings.look()
+    waiting.refresh_from_db()
+    assert started == [("shoes", False)], "it holds up nobody"
+    assert waiting.state == RunState.QUEUED and "gpu-2" in waiting.stage
+    TrainingRun.objects.filter(name="shoes").update(state=RunState.STOPPED, process="")
+    TrainingRun.objects.filter(name="hats").update(output_dir=str(tmp_path))
+    trainings.look()
+    assert started[-1] == ("hats", False), "hosts that share the folder share its runs"
 
 
 def test_a_worker_that_leaves_starts_nothing_more(started: list[tuple[str, bool]]) -> None:
