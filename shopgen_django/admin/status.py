@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from shopgen_django.jobs.health import MAX_COUNT, queue_health
@@ -70,8 +69,12 @@ def worker_warnings() -> tuple[str, ...]:
             continue
         if not health.workers_alive:
             found.append(
-                _("%(count)d jobs are waiting and no worker is running (%(queue)s). Start one: "
-                  "manage.py shopgen_worker") % {"count": health.ready, "queue": health.queue}
+                ngettext(
+                    "%(count)d job is waiting and no worker is running (%(queue)s). Start one: "
+                    "manage.py shopgen_worker",
+                    "%(count)d jobs are waiting and no worker is running (%(queue)s). Start one: "
+                    "manage.py shopgen_worker", health.ready,
+                ) % {"count": health.ready, "queue": health.queue}
             )  # fmt: skip
         elif not health.ok:
             found.append(health.status)
