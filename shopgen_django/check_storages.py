@@ -49,12 +49,15 @@ def check_storage() -> Iterator[CheckMessage]:
             )
 
 
+_OWNERS_ONLY = ("private", "bucket-owner-read", "bucket-owner-full-control")
+
+
 def _check_served_storage() -> Iterator[CheckMessage]:
     """Of storages like S3, by the attributes that django-storages gives them; nothing is asked over the network."""
     from django.core.files.storage import default_storage, storages
 
     storage = storages[app_settings.STORAGE]
-    if (rule := str(getattr(storage, "default_acl", ""))).startswith("public"):
+    if (rule := str(getattr(storage, "default_acl", None) or "private")) not in _OWNERS_ONLY:
         yield Error(
             f"shopgen's private files have the access rule {rule!r}: everybody can read unreviewed pictures.",
             hint=f'Leave default_acl out of the OPTIONS of STORAGES["{app_settings.STORAGE}"].', id="shopgen.E018",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -89,3 +90,30 @@ def test_who_does_the_work_is_told_without_the_libraries_that_do_it() -> None:
     )  # fmt: skip
     names, heavy = done.stdout.splitlines()
     assert names.count("shipped ") == 3 and heavy == "[]"
+
+
+def test_a_network_of_the_shops_own_is_looked_at_without_numpy(tmp_path: Path) -> None:
+    """System checks, identities and what ``describe`` offers read its card alone."""
+    folder = tmp_path / "shopgen" / "models" / "judge"
+    folder.mkdir(parents=True)
+    labels = {"width": 16, "height": 16, "labels": ["a", "b"]}
+    (folder / "model.json").write_text(json.dumps({"sha256": "0" * 64, "purpose": "safety", "labels": labels}))
+    script = (
+        "import sys, django\n"
+        "from django.conf import settings\n"
+        "options = {'OPTIONS': {'MODEL': 'judge'}}\n"
+        "tags = {'BACKEND': 'shopgen_django.engines.onnx_tags.OnnxTags', **options}\n"
+        "settings.SHOPGEN = {**settings.SHOPGEN, 'ENGINES': {'safety': options, 'tags': tags}}\n"
+        "django.setup()\n"
+        "from django.core.checks import run_checks\n"
+        "from shopgen_django.engines import get_engine\n"
+        "run_checks(tags=['shopgen'])\n"
+        "print(get_engine('safety').identity(), get_engine('tags').describe().name)\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, text=True, capture_output=True, check=True,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "SHOPGEN_TEST_DIR": str(tmp_path)},
+    )  # fmt: skip
+    who, heavy = done.stdout.splitlines()
+    assert who.startswith("judge 000000000000 ") and who.endswith(" judge") and heavy == "[]"

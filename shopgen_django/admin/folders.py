@@ -80,6 +80,8 @@ def _report(version: ModelVersion) -> Path:
 
 def _content(of: ModelVersion | TrainingRun, path: Path | None, name: str) -> bytes:
     try:
+        if path is not None and path.stat().st_size > MAX_BYTES:
+            raise Http404
         content = shared(of, name) if path is None else path.read_bytes()
     except OSError as error:
         raise Http404 from error

@@ -9,7 +9,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllow
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from shopgen_django.exceptions import FileMissing, InvalidParameters, ShopgenError
+from shopgen_django.exceptions import FileMissing, InvalidParameters, ShopgenError, StorageUnavailable
 from shopgen_django.models import ACTIVE_JOB_STATES, Job, JobState, ProductImage
 from shopgen_django.operations.base import Operation
 from shopgen_django.operations.preview import Preview, held_back_in
@@ -77,7 +77,7 @@ def state_view(request: HttpRequest, pk: UUID) -> JsonResponse:
         told["picture"] = reverse("admin:shopgen_job_preview_picture", args=[job.pk])
         try:
             told["held_back"] = held_back_in(preview_content(job))
-        except FileMissing as error:
+        except (FileMissing, StorageUnavailable) as error:
             raise Http404 from error
     answer = JsonResponse(told)
     answer["Cache-Control"] = "no-store"
@@ -87,5 +87,5 @@ def state_view(request: HttpRequest, pk: UUID) -> JsonResponse:
 def picture_view(request: HttpRequest, pk: UUID) -> HttpResponse:
     try:
         return picture_response(preview_content(_own(request, pk)), seconds=60)
-    except FileMissing as error:
+    except (FileMissing, StorageUnavailable) as error:
         raise Http404 from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -31,7 +33,7 @@ def is_added(name: str) -> bool:
 
 def problems_of(name: str, part: str) -> list[str]:
     """What system checks say of an engine whose option MODEL is ``name``: not added, for something else, licence."""
-    from shopgen_django.imaging.onnx_network import NetworkError, read_card
+    from shopgen_django.imaging.network_card import NetworkError, read_card
 
     if not is_added(name):
         return [f"There is no network {name!r}. Add it with: manage.py shopgen_model add {name}"]
@@ -43,14 +45,15 @@ def problems_of(name: str, part: str) -> list[str]:
 
 
 def identity_of(name: str, part: str) -> str:
-    """The network's name with the beginning of its hash; one that is missing is named all the same, since its results
-    will differ from the others'. Raises PermanentError."""
-    from shopgen_django.imaging.onnx_network import NetworkError, read_card
+    """The network's name with the beginnings of its hash and of its description's; one that is missing is named all the
+    same, since its results will differ from the others'. Raises PermanentError."""
+    from shopgen_django.imaging.network_card import NetworkError, read_card
 
     if not is_added(name):
         return f"{name} (missing)"
     try:
-        return f"{name} {str(read_card(folder_of(name), part)['sha256'])[:12]}"
+        card = read_card(folder_of(name), part)
+        return f"{name} {str(card['sha256'])[:12]} {_told(card, part)}"
     except NetworkError as error:
         raise PermanentError(str(error), code="model_unavailable") from error
 
@@ -63,13 +66,13 @@ class HeldNetwork(Generic[T]):
 
     def __init__(self, part: str, load: Callable[..., T]) -> None:
         self._part, self._load = part, load
-        self._loaded: dict[tuple[str, int], T] = {}
+        self._loaded: dict[tuple[str, str, int], T] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str, *, threads: int = 1) -> T:
         """Raises PermanentError: it was not added, is not what was added, its licence forbids this use, or it can't be
         loaded."""
-        from shopgen_django.imaging.onnx_network import NetworkError, read_card
+        from shopgen_django.imaging.network_card import NetworkError, read_card
 
         if not is_added(name):
             raise PermanentError(problems_of(name, self._part)[0], code="model_unavailable")
@@ -77,7 +80,7 @@ class HeldNetwork(Generic[T]):
             card = read_card(folder_of(name), self._part)
             if _forbidden(card):
                 raise PermanentError(_refused(name), code="licence_refused")
-            key = (str(card["sha256"]), threads)
+            key = (str(card["sha256"]), _told(card, self._part), threads)
             with self._lock:
                 if key not in self._loaded:
                     self._loaded = {key: self._load(folder_of(name), threads=threads)}
@@ -96,6 +99,11 @@ def load_painter(folder: Path, *, threads: int) -> OnnxPainter:
     from shopgen_django.imaging.onnx_pictures import OnnxPainter
 
     return OnnxPainter(folder, threads=threads)
+
+
+def _told(card: dict[str, Any], part: str) -> str:
+    """The beginning of the hash of a description: the same file is another network with another preprocessing."""
+    return hashlib.sha256(json.dumps(card[part], sort_keys=True).encode()).hexdigest()[:6]
 
 
 def _forbidden(card: dict[str, Any]) -> bool:

@@ -51,7 +51,7 @@ class OnnxSafety(SafetyEngine):
         return identity_of(self._model, PART) if self._model else ""
 
     def reason_against(self, image: Image.Image) -> str:
-        from shopgen_django.imaging.onnx_network import NetworkError
+        from shopgen_django.imaging.network_card import NetworkError
 
         if not self._model:
             raise PermanentError(

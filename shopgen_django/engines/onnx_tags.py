@@ -44,7 +44,7 @@ class OnnxTags(TextEngine):
             raise ModelMissing(
                 _("No labelling network is configured: name one that was added in ENGINES['tags']['OPTIONS']['MODEL'].")
             )
-        from shopgen_django.imaging.onnx_network import NetworkError, read_card
+        from shopgen_django.imaging.network_card import NetworkError, read_card
 
         try:
             card = read_card(folder_of(self._model), PART)
@@ -59,7 +59,7 @@ class OnnxTags(TextEngine):
         self, request: TextRequest, *, on_step: Callable[[float], None] = lambda share: None,
         check: Callable[[], None] = lambda: None,
     ) -> Written:
-        from shopgen_django.imaging.onnx_network import NetworkError
+        from shopgen_django.imaging.network_card import NetworkError
 
         described = self.describe()
         network = self._held.get(self._model, threads=request.threads)

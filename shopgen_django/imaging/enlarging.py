@@ -12,6 +12,8 @@ FloatArray = NDArray[np.float32]
 _STROKE = 24
 """Side of the neighbourhood in which strokes are counted, in pixels."""
 _STEEP = 40.0
+_STRIP = 256
+"""Rows of the smaller picture that are worked on at a time."""
 
 
 def letters(array: NDArray[np.uint8]) -> FloatArray:
@@ -62,13 +64,22 @@ def within_neighbours(
     than the photo's pixels around it: no stroke is made up there and none is drawn over."""
     import cv2
 
-    size, square = made.shape[1::-1], np.ones((3, 3), np.uint8)
-    low, high = (
-        cv2.resize(take(array, square), size, interpolation=cv2.INTER_LINEAR) for take in (cv2.erode, cv2.dilate)
-    )
-    weight = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR)[..., None]
-    kept = np.clip(made, low, high)
-    return np.asarray(np.rint(made + weight * (kept.astype(np.float32) - made)), dtype=np.uint8)
+    square, (high, wide) = np.ones((3, 3), np.uint8), array.shape[:2]
+    factor = made.shape[0] // high
+    least, most = cv2.erode(array, square), cv2.dilate(array, square)
+    result = np.empty_like(made)
+    for top in range(0, high, _STRIP):  # the numbers of a large picture at once would take gigabytes
+        bottom = min(high, top + _STRIP)
+        above, below = max(0, top - 1), min(high, bottom + 1)
+        size = (factor * wide, factor * (below - above))
+        inner = slice(factor * (top - above), factor * (bottom - above))
+        low, up, weight = (
+            cv2.resize(part[above:below], size, interpolation=cv2.INTER_LINEAR)[inner] for part in (least, most, mask)
+        )
+        part = made[factor * top : factor * bottom]
+        kept = np.clip(part, low, up).astype(np.float32)
+        result[factor * top : factor * bottom] = np.rint(part + weight[..., None] * (kept - part))
+    return result
 
 
 def with_alpha(colours: Image.Image, alpha: Image.Image) -> Image.Image:

@@ -8,7 +8,6 @@ pictures go in and what comes out: ``cutout`` (:mod:`.cutout.network`), ``pictur
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -17,19 +16,15 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from shopgen_django.imaging.network_card import CARD, NETWORK, NetworkError, read_card
 from shopgen_django.imaging.onnx_session import OnnxRuntimeMissing, OnnxUnreadable, open_session
 
 __all__ = ["CARD", "NETWORK", "ByteArray", "FloatArray", "InputSpec", "NetworkError", "OnnxNetwork", "read_card"]
 
-NETWORK, CARD = "model.onnx", "model.json"
 MAX_BYTES = 2 << 30
 
 ByteArray = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
-
-
-class NetworkError(ValueError):
-    """A network's folder can't be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,25 +70,6 @@ def require_side(width: int, height: int, about: str) -> None:
     """Raises :class:`NetworkError` for an input that no network has."""
     if not (8 <= width <= 4096 and 8 <= height <= 4096):
         raise NetworkError(f"A {about}'s input is 8 to 4096 pixels a side, not {width} x {height}.")
-
-
-def read_card(folder: Path, part: str = "") -> dict[str, Any]:
-    """The content of ``model.json``, which must have ``part``. Raises :class:`NetworkError`."""
-    path = folder / CARD
-    try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise NetworkError(f"There is no network in {folder} ({path.name} can't be read: {error.strerror}).") from None
-    except ValueError as error:
-        raise NetworkError(f"{path} is not valid JSON: {error}.") from None
-    if not isinstance(card, dict) or "sha256" not in card:
-        raise NetworkError(f"{path} does not describe a network: it needs sha256.")
-    if part and not isinstance(card.get(part), dict):
-        raise NetworkError(
-            f"{path} does not describe a network for this: it needs {part}. It is for "
-            f"{card.get('purpose') or 'nothing that it says'}."
-        )
-    return card
 
 
 class OnnxNetwork:

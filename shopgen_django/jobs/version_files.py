@@ -11,7 +11,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +26,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import FileMissing, StorageFull
+from shopgen_django.exceptions import FileMissing, StorageFull, StorageUnavailable
 from shopgen_django.models import ModelVersion, TrainingRun
 from shopgen_django.storage import DISK_FULL, ServedStorage, private_storage
 
@@ -34,6 +37,7 @@ ONNX_WEIGHTS, ONNX_RUNTIME = "model.onnx", "onnxruntime"
 LORA_WEIGHTS, LORA_KIND = "pytorch_lora_weights.safetensors", "lora"
 REPORT, SHEET = "report.html", "samples.png"
 FOLDER, RUNS = "versions", "runs"
+STALE_SECONDS = 86_400.0
 
 
 def weights_file(config: dict[str, Any]) -> str:
@@ -46,8 +50,8 @@ def weights_file(config: dict[str, Any]) -> str:
 def local_folder(version: ModelVersion) -> Path:
     """A folder on this host with the version's files; they are fetched when they lie on another host.
 
-    Where they can't be had, the folder of the registration: who loads from it says what is missing. Raises
-    StorageUnavailable, StorageFull; FileMissing when the stored weights differ from the registered ones.
+    Raises StorageFull; FileMissing when the stored weights differ from the registered ones; StorageUnavailable also
+    while they are not in the storage, or not whole: the host that has them puts them there, if not at once then soon.
     """
     registered = Path(version.folder)
     storage = _served()
@@ -56,8 +60,11 @@ def local_folder(version: ModelVersion) -> Path:
     fetched = app_settings.root / FOLDER / str(version.pk)
     if _holds(fetched, version):
         return fetched
-    if not storage.exists(_key(version, weights_file(version.config))):
-        return registered
+    if not _is_whole(storage, version):
+        raise StorageUnavailable(
+            _("The files of %(name)s are not here (%(folder)s) and not in the storage yet. A worker on the host that "
+              "has them puts them there within the hour.") % {"name": version, "folder": version.folder}
+        )
     _fetch(storage, version, fetched)
     return fetched
 
@@ -68,7 +75,7 @@ def share(version: ModelVersion) -> bool:
     The weights go last: where they are, all is. Raises StorageUnavailable.
     """
     storage, folder, weights = _served(), Path(version.folder), weights_file(version.config)
-    if storage is None or not _holds(folder, version) or storage.exists(_key(version, weights)):
+    if storage is None or not _holds(folder, version) or _is_whole(storage, version):
         return False
     for name in (DESCRIPTION, MANIFEST):
         if (folder / name).is_file():
@@ -127,19 +134,43 @@ def tidy_versions() -> int:
     storage = _served()
     if storage is None:
         return 0
-    done = sum(share(version) for version in ModelVersion.objects.order_by("pk"))
+    done = 0
+    for version in ModelVersion.objects.order_by("pk"):
+        with _left_for_later(str(version)):
+            done += share(version)
     hours = app_settings.RETENTION["ORPHAN_FILES_HOURS"]
     for folder, model in ((FOLDER, ModelVersion), (RUNS, TrainingRun)) if hours is not None else ():
         limit = timezone.now() - timedelta(hours=float(hours))
         for key in _gone(_folders(storage, folder), model):
-            names = [f"{folder}/{key}/{name}" for name in storage.listdir(f"{folder}/{key}")[1]]
-            for name in names if all(storage.get_modified_time(name) < limit for name in names) else ():
-                storage.delete(name)
+            with _left_for_later(f"{folder}/{key}"):
+                names = [f"{folder}/{key}/{name}" for name in storage.listdir(f"{folder}/{key}")[1]]
+                for name in names if all(storage.get_modified_time(name) < limit for name in names) else ():
+                    storage.delete(name)
     here = app_settings.root / FOLDER
     if here.is_dir():
         for key in _gone([path.name for path in here.iterdir()], ModelVersion):
             shutil.rmtree(here / key, ignore_errors=True)
+        for left in here.glob(".*.tmp"):  # of a process that was killed while it fetched
+            if time.time() - left.stat().st_mtime > STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
     return done
+
+
+@contextmanager
+def _left_for_later(what: str) -> Iterator[None]:
+    """One that can't be dealt with now keeps no other from it."""
+    try:
+        yield
+    except OSError:
+        logger.warning("%s is left for the next time.", what, exc_info=True)
+
+
+def _is_whole(storage: ServedStorage, version: ModelVersion) -> bool:
+    """Whether the weights lie in the storage with all their bytes: not every storage writes whole files only."""
+    try:
+        return storage.size(_key(version, weights_file(version.config))) == version.weights_bytes
+    except FileNotFoundError:
+        return False
 
 
 def _served() -> ServedStorage | None:
@@ -164,11 +195,11 @@ def _holds(folder: Path, version: ModelVersion) -> bool:
     path = folder / weights_file(version.config)
     try:
         told = path.stat()
+        if told.st_size != version.weights_bytes:
+            return False
+        return _sha256(path, told.st_size, told.st_mtime_ns, told.st_ino) == version.weights_sha256
     except OSError:
         return False
-    if told.st_size != version.weights_bytes:
-        return False
-    return _sha256(path, told.st_size, told.st_mtime_ns, told.st_ino) == version.weights_sha256
 
 
 @lru_cache(maxsize=64)
@@ -208,7 +239,12 @@ def _fetch(storage: ServedStorage, version: ModelVersion, target: Path) -> None:
                 _("The disk is full: the files of %(name)s could not be fetched. Make room, then try again.")
                 % {"name": version}
             ) from error
-        raise
+        if isinstance(error, StorageUnavailable):
+            raise
+        raise StorageUnavailable(
+            _("The files of %(name)s can't be kept in %(folder)s: %(why)s.")
+            % {"name": version, "folder": target.parent, "why": error.strerror or error}
+        ) from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

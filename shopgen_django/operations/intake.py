@@ -12,7 +12,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from shopgen_django.conf import app_settings
-from shopgen_django.exceptions import FileMissing, PermanentError, ProductNotFound
+from shopgen_django.exceptions import FileMissing, PermanentError, ProductNotFound, TransientError
 
 from .arrivals import Arrival, Known, Outcome, Refusal, Source
 from .base import Estimate, Operation, OperationContext
@@ -144,6 +144,8 @@ def _imported(arrival: Arrival, decode: Callable[[bytes], NormalisedImage]) -> O
         return refused(arrival, error.code, f"{error.message} {error.hint}".strip())
     except (FileMissing, ProductNotFound) as error:
         return refused(arrival, error.code, str(error))
+    except TransientError:
+        raise  # the shop's storage is away for a moment: the whole job is tried again
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}:
             raise  # this machine's trouble, not the picture's

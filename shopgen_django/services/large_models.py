@@ -25,7 +25,7 @@ from .licences import require_usable_licence
 
 ADAPTER = "IP-Adapter"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_NO_NAMES = frozenset({"auto", "classical", "shipped"})
+_NO_NAMES = frozenset({"auto", "classical", "shipped", "plain"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

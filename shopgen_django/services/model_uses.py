@@ -97,6 +97,8 @@ def setting_for(kind: str, name: str, *, small: bool) -> tuple[str, dict[str, An
 def operations_of(aliases: Iterable[str]) -> tuple[str, ...]:
     """Names of the operations that ask one of these engines."""
     wanted = set(aliases) - {""}
+    if "safety" in wanted and app_settings.SAFETY["PICTURE"]:
+        wanted.add("diffusion")  # what models make is asked about before it is stored
     return tuple(operation.name for operation in public_operations() if wanted & set(operation.engines))
 
 

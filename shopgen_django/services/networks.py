@@ -32,7 +32,7 @@ from .licences import require_usable_licence
 NETWORK, CARD = "model.onnx", "model.json"
 FETCH_SECONDS = 300
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_NO_NAMES = frozenset({"auto", "classical", "shipped"})
+_NO_NAMES = frozenset({"auto", "classical", "shipped", "plain"})
 """Words that the engine's option MODEL uses for something else."""
 PARTS = {
     "cut_out": "cutout", "enlarge": "picture", "denoise": "picture", "tags": "labels", "safety": "labels",
@@ -179,6 +179,8 @@ def declared(path: Path) -> tuple[str, dict[str, Any]] | None:
         raise InvalidParameters(
             _("What %(file)s says of itself can't be read: %(why)s.") % {"file": path.name, "why": error}
         ) from error
+    if isinstance(values, dict) and "sha256" in values and values.get("purpose") in PARTS:
+        values = {"purpose": values["purpose"], **values.get(PARTS[values["purpose"]], {})}  # a card of ours
     if not isinstance(values, dict) or values.get("purpose") not in PARTS:
         raise InvalidParameters(
             _("What %(file)s says of itself needs a purpose, one of: %(known)s.")
@@ -292,6 +294,8 @@ def _downloaded(package: str, folder: Path) -> Path:
 def _stored(name: str, data: bytes, card: Mapping[str, Any], *, check: bool = False) -> Network:
     """Write a folder beside its place and exchange it whole: nobody finds half a network."""
     target = networks_folder() / name
+    if target.is_symlink() or (target.exists() and _network(target) is None):
+        raise InvalidState(_("The name %(name)s is taken. Choose another, or remove that one first.") % {"name": name})
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=target.parent, prefix="."))
     try:

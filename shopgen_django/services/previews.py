@@ -11,7 +11,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.translation import gettext as _
 
-from shopgen_django.exceptions import FileMissing, InvalidParameters, InvalidState, NotAllowed
+from shopgen_django.exceptions import FileMissing, InvalidParameters, InvalidState, NotAllowed, StorageUnavailable
 from shopgen_django.jobs.rings import ring
 from shopgen_django.models import FINISHED_JOB_STATES, Job, ProductImage
 from shopgen_django.operations.preview import Preview
@@ -61,11 +61,13 @@ def submit_preview(
 
 
 def preview_content(job: Job) -> bytes:
-    """WebP bytes of a preview that is done. Raises FileMissing."""
+    """WebP bytes of a preview that is done. Raises FileMissing, StorageUnavailable."""
     name = str(job.params.get("place", ""))
     try:
         with private_storage().open(name, "rb") as handle:
             return bytes(handle.read())
+    except StorageUnavailable:
+        raise
     except OSError as error:
         raise FileMissing(name) from error
 

@@ -15,7 +15,7 @@ from shopgen_django.jobs.runner import run_job
 from shopgen_django.models import Job, JobState, ProductImage
 from shopgen_django.services.previews import KEPT, forget_previews
 from shopgen_django.storage import private_storage
-from tests.factories import make_image, make_user
+from tests.factories import make_image, make_user, picture_bytes
 
 from .conftest import as_user
 
@@ -128,7 +128,8 @@ def _plain() -> bytes:
 
 
 def test_a_recipe_shows_its_last_step(desk: Client) -> None:
-    answer = ask(desk, picture(), operation="recipe:marketplace-white")
+    product = make_image(content=picture_bytes(width=800, height=600), kind="source")
+    answer = ask(desk, product, operation="recipe:marketplace-white")
     assert answer.status_code == 202, answer.content
     assert run_job(Job.objects.get().pk) == "succeeded"
 

@@ -197,3 +197,38 @@ def test_a_picture_that_a_network_takes_for_unsafe_is_refused(add: Callable[...,
     assert get_engine("safety").check() == []
     with pytest.raises(PermanentError, match="no label nsfw"):
         check_picture(Image.new("RGB", (8, 8), (0, 255, 0)), "create")
+
+
+def test_a_large_model_and_a_network_never_share_a_name(add: Callable[..., str], settings: Any) -> None:
+    large = Path(settings.SHOPGEN["ROOT"]) / "models" / "sdxl"
+    large.mkdir(parents=True)
+    (large / "model_index.json").write_text("{}")
+    (large / "weights.safetensors").write_bytes(b"gigabytes")
+    with pytest.raises(CommandError, match="taken"):
+        add("sdxl", softener(), "--purpose", "denoise")
+    assert (large / "weights.safetensors").read_bytes() == b"gigabytes"
+    (large.parent / "linked").symlink_to(large)
+    with pytest.raises(CommandError, match="taken"):
+        add("linked", softener(), "--purpose", "denoise")
+    with pytest.raises(CommandError, match="small letters"):
+        add("plain", softener(), "--purpose", "denoise")
+
+
+def test_a_corrected_description_is_used_and_told_apart(add: Callable[..., str]) -> None:
+    add("tints", sorter(), "--purpose", "tags", "--spec", LABELS)
+    engine, request = OnnxTags(MODEL="tints"), TextRequest(images=(RED,), kinds=("tags",))
+    before = engine.identity()
+    assert engine.write(request).texts == {"tags": "red"}
+    add("tints", sorter(), "--purpose", "tags", "--spec", LABELS.replace("red", "crimson"))
+    assert engine.write(request).texts == {"tags": "crimson"}
+    assert engine.identity() != before
+
+
+def test_what_an_option_says_is_never_left_out(add: Callable[..., str], tmp_path: Path, settings: Any) -> None:
+    with pytest.raises(CommandError, match="mean, output: these options are for cut-outs"):
+        add("net", softener(), "--purpose", "denoise", "--mean", "0.5", "0.5", "0.5", "--output-number", "1")
+    add("first", enlarger(2), "--purpose", "enlarge", "--spec", '{"factor": 2, "tile": 32}')
+    copied = Path(settings.SHOPGEN["ROOT"]) / "models" / "first" / "model.onnx"
+    out = io.StringIO()
+    call_command("shopgen_model", "add", str(copied), "--licence", "MIT", "--name", "second", stdout=out)
+    assert "second: enlarge" in out.getvalue(), "the card beside it is one of ours"

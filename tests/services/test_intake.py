@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.files.base import ContentFile
+from django.core.files.storage import InMemoryStorage
 from django.db import connections
 from django.utils import timezone
 
@@ -344,3 +345,22 @@ def test_no_request_takes_pictures_in_by_itself() -> None:
     modules = [path for folder in ("admin", "api") for path in (root / folder).rglob("*.py")]
     assert len(modules) > 30
     assert [path.name for path in modules for word in at_once if word in path.read_text(encoding="utf-8")] == []
+
+
+def test_a_shop_s_storage_that_is_away_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One outage must not refuse every photo that is left: the import is tried again as a whole."""
+    product = product_with_photo()
+    field: Any = Product._meta.get_field("image")
+
+    class Away(InMemoryStorage):
+        def open(self, name: str, mode: str = "rb") -> Any:
+            raise RuntimeError("503 Slow Down")
+
+    job = submit_import(products=[product.pk]).jobs[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(field, "storage", Away())
+        assert run_job(job.pk) == "requeued"
+    job.refresh_from_db()
+    assert job.error_code == "storage_unavailable" and not ProductImage.objects.exists()
+    Job.objects.filter(pk=job.pk).update(not_before=timezone.now() - timedelta(seconds=1))
+    assert run_job(job.pk) == "succeeded" and ProductImage.objects.count() == 1

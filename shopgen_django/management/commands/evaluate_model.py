@@ -9,6 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser, DjangoHelpFormatter
 
+from shopgen_django.exceptions import ShopgenError
 from shopgen_django.jobs.version_files import local_folder, share_pictures
 from shopgen_django.management.tables import require_tables
 from shopgen_django.ml import files
@@ -80,7 +81,10 @@ class Command(BaseCommand):
                 f"{model} is neither a folder nor a model version. "
                 + (f"There are versions of: {known}." if known else "No model is registered yet.")
             )
-        return local_folder(version), version
+        try:
+            return local_folder(version), version
+        except ShopgenError as error:
+            raise CommandError(str(error)) from error
 
     def _registered(self, folder: Path, values: dict[str, Any]) -> list[ModelVersion]:
         """Versions that were registered with exactly these weights."""

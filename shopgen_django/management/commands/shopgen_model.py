@@ -50,14 +50,13 @@ class Command(BaseCommand):
             "--spec", metavar="JSON|FILE", help="how pictures go in and what comes out (a file; cut-outs: see below)"
         )
         add.add_argument("--base", default="", metavar="NAME", help="the model that it was made from (a folder)")
-        add.add_argument(
-            "--size", nargs=2, type=int, metavar=("W", "H"), default=(320, 320), help="the network's input (a file)"
-        )
-        add.add_argument("--mean", nargs=3, type=float, default=(0.485, 0.456, 0.406), metavar="X")
-        add.add_argument("--std", nargs=3, type=float, default=(0.229, 0.224, 0.225), metavar="X")
-        add.add_argument("--scale", choices=("255", "max"), default="255", help="what bytes are divided by")
-        add.add_argument("--activation", choices=("none", "sigmoid"), default="none", help="applied to the output")
-        add.add_argument("--output-number", type=int, default=0, metavar="N", help="which output is the mask")
+        # What is left out is not said: the network's own statement, or the defaults of its purpose, hold.
+        add.add_argument("--size", nargs=2, type=int, metavar=("W", "H"), help="the network's input (default: 320 320)")
+        add.add_argument("--mean", nargs=3, type=float, metavar="X", help="taken off (default: ImageNet's)")
+        add.add_argument("--std", nargs=3, type=float, metavar="X", help="divided by (default: ImageNet's)")
+        add.add_argument("--scale", choices=("255", "max"), help="what bytes are divided by (default: 255)")
+        add.add_argument("--activation", choices=("none", "sigmoid"), help="applied to the output (default: none)")
+        add.add_argument("--output-number", type=int, metavar="N", help="which output is the mask (default: 0)")
         add.add_argument("--stretch", action="store_true", help="stretch the output to 0..1 (U2-Net, IS-Net)")
         verbs.add_parser("list", help="what has been added, and what could be")
         verify = verbs.add_parser("verify", help="compare the files with their hashes")
@@ -108,15 +107,16 @@ class Command(BaseCommand):
                 raise CommandError("--spec is a JSON object.")
             return str(values.pop("purpose", wanted)), values
         own = networks.declared(path) if path.is_file() else None
+        said = _said(options)
         if own is not None and options["purpose"] in (None, own[0]):
-            return own
-        if options["purpose"] not in (None, "cut_out"):
-            return options["purpose"], {}
-        return "cut_out", {
-            "width": options["size"][0], "height": options["size"][1], "scale": options["scale"],
-            "mean": list(options["mean"]), "std": list(options["std"]), "activation": options["activation"],
-            "output": options["output_number"], "stretch": options["stretch"],
-        }
+            return own[0], {**own[1], **said}
+        if options["purpose"] in (None, "cut_out"):
+            return "cut_out", {"width": 320, "height": 320, **said}
+        if said:
+            raise CommandError(
+                f"{', '.join(sorted(said))}: these options are for cut-outs. Say it with --spec for another purpose."
+            )
+        return options["purpose"], {}
 
     def _list(self, options: dict[str, Any]) -> None:
         added = networks.all_networks()
@@ -179,3 +179,14 @@ class Command(BaseCommand):
         use = "" if card.get("commercial") else ", not for commercial use"
         size = f"{network.bytes / 1e6:.1f} MB"
         return f"{network.name}: {card.get('purpose')}, {size}, {card.get('licence')}{use}; in {network.folder}"
+
+
+def _said(options: dict[str, Any]) -> dict[str, Any]:
+    """What the options for cut-outs say of a network."""
+    values = {
+        "scale": options["scale"], "mean": options["mean"], "std": options["std"], "activation": options["activation"],
+        "output": options["output_number"], "stretch": options["stretch"] or None,
+    }
+    if options["size"]:
+        values |= {"width": options["size"][0], "height": options["size"][1]}
+    return {name: value for name, value in values.items() if value is not None}
