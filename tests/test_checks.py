@@ -241,6 +241,7 @@ def test_private_files_in_a_bucket_that_others_may_read_are_told(settings: Any) 
     assert with_() == []
     assert with_(default_acl="private") == []
     assert with_(default_acl="public-read") == ["E018"]
+    assert with_(default_acl="authenticated-read") == ["E018"], "every account of the provider"
     assert with_(default=s3) == ["W013"]
     assert with_(default=s3, location="shopgen") == ["W013"]
     assert with_(default={**s3, "OPTIONS": {**s3["OPTIONS"], "location": "media"}}, location="shopgen") == []  # type: ignore[dict-item]
