@@ -14,7 +14,7 @@ from pathlib import Path
 
 BESIDE = (
     "tests/ml", "tests/imaging", "tests/diffusion", "tests/catalogues", "tests/operations", "tests/remote",
-    "tests/texts", "tests/lora_training", "tests/segmenting",
+    "tests/texts", "tests/lora_training", "tests/segmenting", "tests/services", "tests/supplied",
 )  # fmt: skip
 
 

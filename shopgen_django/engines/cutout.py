@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RECOMMENDED = ("u2netp",)
 """Networks that ``MODEL: "auto"`` looks for in the folder of networks, best first."""
 PART = "cutout"
-BUILT_IN = frozenset({"auto", "shipped", "classical"})
+BUILT_IN = ("auto", "shipped", "classical")
 """Values of ``MODEL`` that name no folder."""
 
 
@@ -49,12 +49,12 @@ class Cutout(CutoutEngine):
     def __init__(self, *, MODEL: str = "auto", **options: Any) -> None:
         super().__init__(MODEL=MODEL, **options)
         self._model = MODEL
-        self._held: HeldNetwork[Finder] = HeldNetwork(PART, _load)
+        self._held: HeldNetwork[Finder] = HeldNetwork(PART, _load, *BUILT_IN)
         self._shipped: Finder | None = None
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        return [] if self._model in BUILT_IN else problems_of(self._model, PART)
+        return [] if self._model in BUILT_IN else problems_of(self._model, PART, *BUILT_IN)
 
     def identity(self) -> str:
         """"classical", or the network's name with the beginning of its hash; one that is missing is named all the same,

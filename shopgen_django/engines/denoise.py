@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from shopgen_django.ml.restore import LoadedRestorer
 
 SHIPPED = FOLDER / "denoiser"
-BUILT_IN = frozenset({"auto", "shipped", "plain"})
+BUILT_IN = ("auto", "shipped", "plain")
 """Values of ``MODEL`` that name no network of the shop's own."""
 LEAST = 2.0
 """Noise of a smaller standard deviation (0..255) is left alone: nobody sees it, and detail is safe."""
@@ -70,11 +70,11 @@ class Denoise(DenoiseEngine):
         super().__init__(MODEL=MODEL, **options)
         self._model = MODEL
         self._loaded: dict[tuple[str, str], LoadedRestorer] = {}
-        self._painter: HeldNetwork[OnnxPainter] = HeldNetwork("picture", load_painter)
+        self._painter: HeldNetwork[OnnxPainter] = HeldNetwork("picture", load_painter, *BUILT_IN)
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        return [] if self._model in BUILT_IN else problems_of(self._model, "picture")
+        return [] if self._model in BUILT_IN else problems_of(self._model, "picture", *BUILT_IN)
 
     def identity(self) -> str:
         if self._model == "plain":

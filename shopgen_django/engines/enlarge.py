@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from shopgen_django.imaging.onnx_pictures import OnnxPainter
     from shopgen_django.ml.enlarge import LoadedDoubler
 
+BUILT_IN = ("shipped", "plain")
+"""Values of ``MODEL`` that name no network of the shop's own."""
 OnPart = Callable[[float], object]
 
 
@@ -48,13 +50,13 @@ class Enlarge(EnlargeEngine):
     def __init__(self, *, MODEL: str = "shipped", LETTERS: str = "", **options: Any) -> None:
         super().__init__(MODEL=MODEL, LETTERS=LETTERS, **options)
         self._model, self._letters = MODEL, LETTERS
-        self._painter: HeldNetwork[OnnxPainter] = HeldNetwork("picture", load_painter)
+        self._painter: HeldNetwork[OnnxPainter] = HeldNetwork("picture", load_painter, *BUILT_IN)
         self._reader: HeldNetwork[OnnxLetters] = HeldNetwork("letters", _load_letters)
         self._loaded: LoadedDoubler | None = None
         self._lock = threading.Lock()
 
     def check(self) -> list[str]:
-        found = [] if self._model in ("shipped", "plain") else problems_of(self._model, "picture")
+        found = [] if self._model in BUILT_IN else problems_of(self._model, "picture", *BUILT_IN)
         return found + (problems_of(self._letters, "letters") if self._letters else [])
 
     def identity(self) -> str:
@@ -76,7 +78,7 @@ class Enlarge(EnlargeEngine):
     def enlarge(
         self, image: Image.Image, *, factor: int, careful: bool = True, threads: int = 1, on_part: OnPart | None = None
     ) -> Image.Image:
-        if self._model not in ("shipped", "plain"):
+        if self._model not in BUILT_IN:
             return self._by_network(image, factor, careful, threads, on_part)
         rounds = {2: 1, 4: 2}[factor]
         for number in range(rounds):

@@ -31,12 +31,16 @@ def is_added(name: str) -> bool:
     return (folder_of(name) / "model.json").is_file()
 
 
-def problems_of(name: str, part: str) -> list[str]:
-    """What system checks say of an engine whose option MODEL is ``name``: not added, for something else, licence."""
+def problems_of(name: str, part: str, *built_in: str) -> list[str]:
+    """What system checks say of an engine whose option MODEL is ``name``: not added, for something else, licence.
+
+    ``built_in``: the other values that the option takes.
+    """
     from shopgen_django.imaging.network_card import NetworkError, read_card
 
     if not is_added(name):
-        return [f"There is no network {name!r}. Add it with: manage.py shopgen_model add {name}"]
+        others = f", or use what is built in: {', '.join(map(repr, built_in))}" if built_in else ""
+        return [f"There is no network {name!r}. Add it with: manage.py shopgen_model add {name}{others}."]
     try:
         card = read_card(folder_of(name), part)
     except NetworkError as error:
@@ -64,8 +68,8 @@ class HeldNetwork(Generic[T]):
     ``load(folder, threads=...)`` opens it and checks its hash, and raises NetworkError.
     """
 
-    def __init__(self, part: str, load: Callable[..., T]) -> None:
-        self._part, self._load = part, load
+    def __init__(self, part: str, load: Callable[..., T], *built_in: str) -> None:
+        self._part, self._load, self._built_in = part, load, built_in
         self._loaded: dict[tuple[str, str, int], T] = {}
         self._lock = threading.Lock()
 
@@ -75,7 +79,7 @@ class HeldNetwork(Generic[T]):
         from shopgen_django.imaging.network_card import NetworkError, read_card
 
         if not is_added(name):
-            raise PermanentError(problems_of(name, self._part)[0], code="model_unavailable")
+            raise PermanentError(problems_of(name, self._part, *self._built_in)[0], code="model_unavailable")
         try:
             card = read_card(folder_of(name), self._part)
             if _forbidden(card):
