@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,3 +68,31 @@ def test_folders_that_were_put_there_by_hand(sd: Path, settings: Any, copy: Call
     assert shopgen_model("verify", "mine") == "mine: whole\n"
     (place / UNET).unlink()
     assert "can't be used" in shopgen_model("list")
+
+
+def test_a_hub_id_is_taken_from_the_cache_and_fetched_only_when_asked(
+    sd: Path, copy: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(CommandError, match=r"not on this machine\. --fetch"):
+        shopgen_model("add", "shop/Tiny", "--licence", "MIT")
+    asked: list[dict[str, Any]] = []
+
+    def away(name: str, **options: Any) -> str:
+        asked.append(options)
+        raise OSError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("huggingface_hub.snapshot_download", away)
+        with pytest.raises(CommandError, match="could not be fetched: no answer"):
+            shopgen_model("add", "shop/Tiny", "--licence", "MIT", "--fetch", "--revision", "v2")
+    assert asked[0]["local_files_only"] is False and asked[0]["revision"] == "v2"
+    assert not [pattern for pattern in asked[0]["allow_patterns"] if pattern.endswith((".bin", ".py", ".ckpt"))]
+    kept = tmp_path / "cache" / "models--shop--Tiny"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("a" * 40)
+    (kept / "snapshots").mkdir()
+    (kept / "snapshots" / ("a" * 40)).symlink_to(copy(sd))
+    assert shopgen_model("add", "shop/Tiny", "--licence", "MIT").startswith("tiny: Stable Diffusion 1 or 2")
+    card = json.loads((Path(settings.SHOPGEN["ROOT"]) / "models" / "tiny" / "shopgen.json").read_text())
+    assert card["source"] == "https://huggingface.co/shop/Tiny" and card["licence"] == "MIT"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from shopgen_django.conf import app_settings
 from shopgen_django.engines.errors import BadRequest, ModelMissing, OutOfMemory, WrongKind
+from shopgen_django.engines.hub import HUB_ID, snapshot_of
 from shopgen_django.engines.memory import free_bytes
 from shopgen_django.engines.pictures import Described, MadePicture, PictureEngine, PictureRequest, Task, Unread
 from shopgen_django.exceptions import PermanentError
@@ -27,7 +27,6 @@ from .reference import Adapter, AdapterFiles, load_adapter, named_adapter, read_
 from .running import run_request
 from .shelf import SHELF, Key, Loaded
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 MAX_PIXELS = 2 << 20
 
 
@@ -80,7 +79,7 @@ class Diffusers(PictureEngine):
         problems = [f"Packages are missing ({', '.join(absent)}): {EXTRA}."] if absent else []
         for name in sorted({name for name in self._models.values() if name}):
             try:
-                if not _HUB_ID.fullmatch(name) or Path(name).is_dir():
+                if not HUB_ID.fullmatch(name) or Path(name).is_dir():
                     read_folder(self._local(name))
             except PermanentError as error:
                 problems.append(str(error))
@@ -279,7 +278,7 @@ class Diffusers(PictureEngine):
     def folder_of(self, name: str) -> Path:
         """Where a model lies. Raises ModelMissing."""
         local = self._local(name)
-        if (local / INDEX).is_file() or not _HUB_ID.fullmatch(name):
+        if (local / INDEX).is_file() or not HUB_ID.fullmatch(name):
             return local
         return self._from_hub(name)
 
@@ -289,24 +288,8 @@ class Diffusers(PictureEngine):
 
     def _from_hub(self, name: str) -> Path:
         """A hub id: the copy in the hub's cache on this machine, fetched first only where that is allowed."""
-        require("huggingface_hub")
-        from huggingface_hub import snapshot_download
-
-        try:
-            return Path(
-                snapshot_download(
-                    name, revision=self._revision, local_files_only=not self._hub,
-                    allow_patterns=["*.json", "*.txt", "*.model", "*.safetensors"],
-                )
-            )
-        except (OSError, ValueError) as error:
-            if self._hub:
-                raise ModelMissing(
-                    _("The model %(name)s could not be fetched: %(why)s")
-                    % {"name": name, "why": str(error).strip().splitlines()[0][:300]}
-                ) from error
-            raise ModelMissing(
-                _("The model %(name)s is not on this machine, and nothing is fetched unless the option ALLOW_HUB is "
-                  "on. Put its folder into “models” under SHOPGEN['ROOT'], or allow it.")
-                % {"name": name}
-            ) from error
+        return snapshot_of(
+            name, revision=self._revision, fetch=self._hub,
+            how=_("Nothing is fetched unless the option ALLOW_HUB is on. Put its folder into “models” under "
+                  "SHOPGEN['ROOT'], or allow it."),
+        )  # fmt: skip

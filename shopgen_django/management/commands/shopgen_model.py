@@ -12,6 +12,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
+from shopgen_django.engines.hub import HUB_ID, snapshot_of
 from shopgen_django.exceptions import ShopgenError
 from shopgen_django.services import large_models, networks, supplied, supplied_work
 
@@ -24,6 +25,8 @@ EXAMPLES = """examples:
       manage.py shopgen_model add net.onnx --licence MIT --purpose enlarge --spec '{"factor": 2, "tile": 192}'
   a large model, a folder as the diffusers or the transformers library saves it; it stays where it is:
       manage.py shopgen_model add /srv/models/sdxl --licence OpenRAIL++-M --source https://example.org/sdxl
+  the same from the hub's cache on this machine, or with --fetch from the hub itself:
+      manage.py shopgen_model add stabilityai/sdxl-turbo --revision COMMIT --licence NAME --fetch
   what is there, and whether the files are still what was added:
       manage.py shopgen_model list
       manage.py shopgen_model verify
@@ -40,11 +43,16 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="{add,list,verify,remove}")
         add = verbs.add_parser("add", help="fetch a known network, take an ONNX file or a model's folder")
-        add.add_argument("what", metavar="NAME|PATH", help=f"{', '.join(sorted(networks.KNOWN))}, or a file or folder")
+        add.add_argument(
+            "what", metavar="NAME|PATH|HUB_ID",
+            help=f"{', '.join(sorted(networks.KNOWN))}, a file, a folder, or a model's hub id",
+        )
         add.add_argument("--name", help="name to keep it under (a file; default: the file's own)")
         add.add_argument("--licence", default="", metavar="SPDX", help="its licence (a file)")
         add.add_argument("--non-commercial", action="store_true", help="the licence forbids commercial use (a file)")
         add.add_argument("--source", default="", metavar="URL", help="where it comes from (a file)")
+        add.add_argument("--revision", default="main", help="branch, tag or commit (a hub id; default: main)")
+        add.add_argument("--fetch", action="store_true", help="fetch it from the hub when it is not here (a hub id)")
         add.add_argument("--purpose", choices=tuple(networks.PARTS), help="what it is for (a file; default: cut_out)")
         add.add_argument(
             "--spec", metavar="JSON|FILE", help="how pictures go in and what comes out (a file; cut-outs: see below)"
@@ -72,6 +80,13 @@ class Command(BaseCommand):
 
     def _add(self, options: dict[str, Any]) -> None:
         path = Path(options["what"])
+        if HUB_ID.fullmatch(options["what"]) and not path.exists():
+            path = snapshot_of(
+                options["what"], revision=options["revision"], fetch=options["fetch"],
+                how="--fetch gets it from the hub.",
+            )
+            options["name"] = options["name"] or options["what"].rpartition("/")[2].lower()
+            options["source"] = options["source"] or f"https://huggingface.co/{options['what']}"
         if path.is_dir():
             model = large_models.add_model(
                 path, name=options["name"] or path.resolve().name.lower(), licence=options["licence"],
